@@ -1,0 +1,52 @@
+//! Words and pure decisions of Berth: no IO, no async, no clock. `now` is always an argument.
+//!
+//! Text from outside becomes a type here once, at the door; everything past it holds.
+
+pub mod account;
+pub mod allocate;
+pub mod duration;
+pub mod id;
+pub mod machine;
+pub mod name;
+pub mod phase;
+pub mod pool;
+pub mod report;
+pub mod reservation;
+pub mod spec;
+pub mod wire;
+
+pub use id::{AssignmentId, Epoch, Incarnation, MachineId, ReservationId};
+pub use jiff::Timestamp;
+pub use name::{GroupName, Labels, MachineName, PoolName, UserName};
+
+/// Input that was refused: the field it stood in and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}`: {why}")]
+pub struct Invalid {
+    pub field: &'static str,
+    pub why: String,
+}
+
+impl Invalid {
+    pub fn new(field: &'static str, why: impl Into<String>) -> Self {
+        Self { field, why: why.into() }
+    }
+}
+
+/// Serialises a type as its text and parses it back through `FromStr`, so that no value skips its checks.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text;

@@ -1,0 +1,149 @@
+//! A pool: how many machines are wanted against what there is.
+
+use crate::{Labels, MachineId, PoolName};
+use jiff::{SignedDuration, Timestamp};
+
+/// A machine nobody knows is destroyed only after this long: its row may be on its way.
+const ORPHAN_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    pub name: PoolName,
+    pub provider: String,
+    /// What the provider makes machines of; a container image.
+    pub image: String,
+    pub size: u32,
+    pub labels: Labels,
+    /// Why the last round did not get on, for listings.
+    pub problem: Option<String>,
+}
+
+/// A pool's machine as the database knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub id: MachineId,
+    pub retired: bool,
+    /// An assignment is open: somebody's account is, or may be, on it.
+    pub held: bool,
+    /// Its agent has enrolled, so it existed once.
+    pub enrolled: bool,
+}
+
+/// A machine as its provider lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub id: MachineId,
+    pub created_at: Timestamp,
+}
+
+/// The next steps towards what is wanted; each is a no-op when done twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write rows for so many new machines; the next round makes them.
+    Add(u32),
+    /// Make the machine of this row.
+    Create(MachineId),
+    /// More than wanted, and nobody is on it.
+    Retire(MachineId),
+    /// Retired and empty: make it go.
+    Destroy(MachineId),
+    /// It was there and is no longer: whoever was on it has lost it.
+    Lost(MachineId),
+    /// Retired and gone.
+    Forget(MachineId),
+}
+
+/// Compares. `members` come in the order they were made in, `listed` from one complete answer of the provider.
+pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) -> Vec<Step> {
+    let exists = |id: MachineId| listed.iter().any(|machine| machine.id == id);
+    let mut steps: Vec<Step> = members.iter().filter_map(|member| settle(member, exists(member.id))).collect();
+    let staying = || members.iter().filter(|member| !member.retired);
+    let lost = steps.iter().filter(|step| matches!(step, Step::Lost(_))).count();
+    let count = staying().count() - lost;
+    let surplus = count.saturating_sub(size as usize);
+    let idle = staying().rev().filter(|member| !member.held && !steps.contains(&Step::Lost(member.id)));
+    let retire: Vec<_> = idle.take(surplus).map(|member| Step::Retire(member.id)).collect();
+    steps.retain(|step| !matches!(step, Step::Create(id) if retire.contains(&Step::Retire(*id))));
+    steps.extend(retire);
+    let missing = (size as usize).saturating_sub(count);
+    if missing > 0 {
+        steps.push(Step::Add(missing as u32));
+    }
+    let known = |id: MachineId| members.iter().any(|member| member.id == id);
+    let old = |machine: &&Listed| now.duration_since(machine.created_at) > ORPHAN_GRACE;
+    steps.extend(listed.iter().filter(|machine| !known(machine.id)).filter(old).map(|machine| Step::Destroy(machine.id)));
+    steps
+}
+
+fn settle(member: &Member, exists: bool) -> Option<Step> {
+    match (member.retired, exists) {
+        (false, false) if member.enrolled => Some(Step::Lost(member.id)),
+        (false, false) => Some(Step::Create(member.id)),
+        (true, true) if !member.held => Some(Step::Destroy(member.id)),
+        (true, false) => Some(Step::Forget(member.id)),
+        (false, true) | (true, true) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn member(retired: bool, held: bool, enrolled: bool) -> Member {
+        Member { id: MachineId::new(at(0)), retired, held, enrolled }
+    }
+
+    #[test]
+    fn a_held_machine_is_never_touched_and_an_idle_one_goes() {
+        let members = [member(false, true, true), member(false, false, true)];
+        let listed: Vec<_> = members.iter().map(|m| Listed { id: m.id, created_at: at(0) }).collect();
+        assert_eq!(plan(0, &members, &listed, at(1000)), [Step::Retire(members[1].id)]);
+        assert_eq!(plan(3, &members, &listed, at(1000)), [Step::Add(1)]);
+    }
+
+    #[test]
+    fn a_vanished_machine_is_lost_and_replaced() {
+        let gone = member(false, true, true);
+        assert_eq!(plan(1, std::slice::from_ref(&gone), &[], at(1000)), [Step::Lost(gone.id), Step::Add(1)]);
+    }
+
+    #[test]
+    fn an_unknown_machine_is_destroyed_after_its_grace() {
+        let orphan = Listed { id: MachineId::new(at(0)), created_at: at(0) };
+        assert_eq!(plan(0, &[], std::slice::from_ref(&orphan), at(30)), []);
+        assert_eq!(plan(0, &[], std::slice::from_ref(&orphan), at(61)), [Step::Destroy(orphan.id)]);
+    }
+
+    proptest! {
+        #[test]
+        fn settles_without_touching_the_held(size in 0u32..8, flags in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()), 0..8)) {
+            let mut members: Vec<_> = flags.iter().map(|&(retired, held, enrolled, _)| member(retired, held, enrolled)).collect();
+            let mut listed: Vec<_> = members.iter().zip(&flags).filter(|(_, f)| f.3).map(|(m, _)| Listed { id: m.id, created_at: at(0) }).collect();
+            for round in 0..6 {
+                let steps = plan(size, &members, &listed, at(1000));
+                if steps.is_empty() { break; }
+                prop_assert!(round < 5, "never settles: {steps:?}");
+                for step in steps {
+                    let held = |id| members.iter().any(|m: &Member| m.id == id && m.held);
+                    match step {
+                        Step::Add(n) => members.extend((0..n).map(|_| member(false, false, false))),
+                        Step::Create(id) => listed.push(Listed { id, created_at: at(1000) }),
+                        Step::Retire(id) => { prop_assert!(!held(id)); members.iter_mut().find(|m| m.id == id).unwrap().retired = true; }
+                        Step::Destroy(id) => { prop_assert!(!held(id)); listed.retain(|l| l.id != id); }
+                        Step::Lost(id) => { let m = members.iter_mut().find(|m| m.id == id).unwrap(); m.retired = true; m.held = false; }
+                        Step::Forget(id) => members.retain(|m| m.id != id),
+                    }
+                }
+            }
+            let staying = members.iter().filter(|m| !m.retired).count();
+            let held = members.iter().filter(|m| !m.retired && m.held).count();
+            prop_assert_eq!(staying, held.max(size as usize));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a machine *was seen* to have.
+
+use crate::{AssignmentId, UserName};
+use serde::{Deserialize, Serialize};
+
+/// What an agent saw after it did what it could. An account it made and has not verified to be gone is listed; one
+/// that is not listed is gone with everything this generation of Berth sweeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The newest generation this machine has obeyed; 0 before the first. The report speaks of this one only.
+    pub generation: u64,
+    #[serde(default)]
+    pub accounts: Vec<AccountReport>,
+    /// What stands in the way beyond a single account (a foreign epoch, a full disk), worded for an operator.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    #[serde(default)]
+    pub facts: Facts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountReport {
+    pub assignment: AssignmentId,
+    pub name: UserName,
+    pub uid: u32,
+    #[serde(flatten)]
+    pub state: AccountState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum AccountState {
+    /// Log-in works, with all that was asked for.
+    Ready,
+    /// This machine could not make it, though another may; tried again by the agent.
+    Failed { why: String },
+    /// It must not be made here: the name or UID exists already, the shell or a group does not, or it has ended
+    /// before. Not tried again.
+    Refused { why: String },
+    /// It is to be gone and is not yet: what is left, after how many tries.
+    Leaving { why: String, attempts: u32 },
+}
+
+/// About the machine, for listings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    #[serde(default)]
+    pub os: String,
+    #[serde(default)]
+    pub arch: String,
+    #[serde(default)]
+    pub agent_version: String,
+    #[serde(default)]
+    pub boot_id: String,
+}

@@ -1,0 +1,39 @@
+//! What one machine *should* have.
+
+use crate::account::{PasswordHash, Shell, SshKey};
+use crate::{AssignmentId, Epoch, GroupName, UserName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The whole of what the server wants of a machine; a newer generation replaces an older one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Which database this came from; a machine obeys one only.
+    pub epoch: Epoch,
+    /// Grows with every change; a machine obeys only the newest it has seen.
+    pub generation: u64,
+    pub accounts: Vec<AccountSpec>,
+}
+
+/// One account that should be there until `not_after`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountSpec {
+    pub assignment: AssignmentId,
+    pub name: UserName,
+    /// Also the GID of the account's private group. Never reused on a machine.
+    pub uid: u32,
+    /// Absent: no log-in by password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<PasswordHash>,
+    #[serde(default)]
+    pub ssh_keys: Vec<SshKey>,
+    /// Absent: the best shell the machine has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Shell>,
+    #[serde(default)]
+    pub groups: Vec<GroupName>,
+    #[serde(default)]
+    pub sudo: bool,
+    /// By the server's clock. From then on the account is to be gone, whether or not a newer spec says so.
+    pub not_after: Timestamp,
+}

@@ -1,0 +1,299 @@
+//! The HTTP bodies: the only serialised types of the API, shared by server, agent and CLI.
+
+use crate::phase::Phase;
+use crate::report::{Facts, Report};
+use crate::spec::Spec;
+use crate::{
+    Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UserName, duration,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+
+/// RFC 9457. `detail` says what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// The field of the request that was wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// One page of a list; give `next` as `?cursor=` to get the one after it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+// --- machines
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineCreate {
+    pub name: String,
+    /// Where people log in.
+    pub host: String,
+    #[serde(default = "ssh_port")]
+    pub port: u16,
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+pub fn ssh_port() -> u16 {
+    22
+}
+
+/// The answer to a registration. The token lets one agent enrol as this machine; it is shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct MachineCreated {
+    #[serde(flatten)]
+    pub machine: MachineView,
+    /// Absent when the same `Idempotency-Key` was answered before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_token: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachinePatch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// Keeps the machine from new reservations; whoever is on it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordoned: Option<bool>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MachineView {
+    pub id: MachineId,
+    pub name: MachineName,
+    pub host: String,
+    pub port: u16,
+    pub labels: Labels,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
+    /// `free`, `held`, `cleaning`, `maintenance`, `unreachable` or `retiring`.
+    pub state: String,
+    /// Why it is in `maintenance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub cordoned: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<ReservationId>,
+    pub created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Timestamp>,
+    pub generation: u64,
+    pub seen_generation: u64,
+    pub facts: Facts,
+}
+
+// --- reservations
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReservationCreate {
+    pub username: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+    /// How many machines; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<i64>,
+    /// Or which, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<String>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<DurationText>,
+    /// RFC 3339, instead of `duration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    #[serde(default)]
+    pub sudo: bool,
+    /// Seconds to wait for every machine to be ready, at most 60, which is also the default; 0 answers at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u32>,
+}
+
+/// `"90m"`, `"2h"`, `"PT1H"`, or a number of minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected \"90m\", \"2h\", \"PT1H\" or a number of minutes")]
+pub enum DurationText {
+    Minutes(i64),
+    Text(String),
+}
+
+impl DurationText {
+    pub fn parse(&self) -> Result<Duration, String> {
+        match self {
+            Self::Minutes(minutes) => duration::from_minutes(*minutes),
+            Self::Text(text) => duration::parse(text),
+        }
+    }
+}
+
+/// Another end: `duration` from now, or `until` a time.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReservationPatch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<DurationText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReservationView {
+    pub id: ReservationId,
+    pub username: UserName,
+    pub phase: Phase,
+    pub count: u32,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// `released`, `expired` or `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub machines: Vec<SeatView>,
+}
+
+/// One machine of a reservation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SeatView {
+    pub name: MachineName,
+    pub host: String,
+    pub port: u16,
+    pub uid: u32,
+    pub phase: Phase,
+    /// Whether the machine has confirmed the newest change (a new end, say).
+    pub in_sync: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleaned_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Availability {
+    pub total: u32,
+    pub free: u32,
+    /// How many machines are in each state.
+    pub states: BTreeMap<String, u32>,
+}
+
+// --- pools, events, meta
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolPut {
+    /// `docker` or `simulated`.
+    pub provider: String,
+    /// What machines are made of; `berth-debian` or `berth-alpine` with Docker.
+    #[serde(default)]
+    pub image: String,
+    /// How many machines there should be.
+    pub size: u32,
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PoolView {
+    pub name: PoolName,
+    pub provider: String,
+    pub image: String,
+    pub size: u32,
+    pub labels: Labels,
+    pub states: BTreeMap<String, u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    pub seq: i64,
+    pub at: Timestamp,
+    /// `reservation.created`, `machine.set_aside`, …
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<ReservationId>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Version {
+    pub version: String,
+    pub epoch: Epoch,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Health {
+    pub status: String,
+    pub now: Timestamp,
+    /// Machines and reservations that have not converged for ten minutes.
+    pub stuck: u32,
+}
+
+// --- agents
+
+/// An agent asks to be the machine its join token was made for. It keeps its credential and sends only the digest.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    pub join_token: String,
+    /// SHA-256 of the agent's credential, in hex.
+    pub credential_sha256: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnrolAnswer {
+    pub machine: MachineName,
+    pub incarnation: Incarnation,
+    pub epoch: Epoch,
+}
+
+/// Sent with the credential as bearer token: `berth_agent_…`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncRequest {
+    pub incarnation: Incarnation,
+    pub report: Report,
+}
+
+/// Comes when there is news, or after a while without. Status 410 instead: this machine is no longer wanted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SyncAnswer {
+    /// The server's clock; the machine measures `not_after` against this.
+    pub now: Timestamp,
+    /// Absent: nothing newer than was reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Spec>,
+    /// The server answers within so many seconds; wait a little longer than that for it.
+    pub hold: u32,
+}
