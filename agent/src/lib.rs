@@ -1,1 +1,19 @@
+//! Berth's agent: converges one machine to what the server wants of it, and takes access away in time without the
+//! server.
+//!
+//! [`converge::converge`] is all it does to a machine; [`sync::run`] and [`once::once`] are two ways to be told.
 
+pub mod clock;
+pub mod converge;
+pub mod identity;
+pub mod ledger;
+pub mod link;
+mod observe;
+pub mod once;
+pub mod plan;
+pub mod sync;
+
+pub use clock::Clock;
+pub use identity::Identity;
+pub use link::Link;
+pub use sync::Outcome;

@@ -1,1 +1,13 @@
+//! Berth's typed client: one method per route of the server's API, errors worded for whoever must act.
 
+mod answer;
+mod client;
+#[cfg(test)]
+mod client_tests;
+mod error;
+mod filter;
+
+pub use answer::Answer;
+pub use client::Client;
+pub use error::Error;
+pub use filter::{MachineFilter, ReservationFilter, Slice};

@@ -50,11 +50,14 @@ pub struct SetAside {
 pub struct Holding {
     pub assignment: AssignmentId,
     pub reservation: ReservationId,
+    pub since: Timestamp,
     /// When access ends by itself.
     pub expires_at: Timestamp,
     /// The reservation has ended, or this machine was given up for it.
     pub ended: bool,
     pub ready: bool,
+    /// The machine said that this account cannot be made there.
+    pub refused: bool,
     /// How often the machine tried to get clean, and what it said last.
     pub attempts: u32,
     pub last_error: Option<String>,

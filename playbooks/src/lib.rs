@@ -1,1 +1,12 @@
+//! How a machine is changed: the [`Host`] trait, behind which everything lies that an agent does to a machine, and
+//! the Unix account databases as pure edits.
 
+pub mod fake;
+pub mod host;
+mod kernel;
+pub mod real;
+pub mod unix;
+
+pub use fake::{FakeHost, When};
+pub use host::{Db, Home, Host, Who};
+pub use real::RealHost;

@@ -1,1 +1,11 @@
+//! Berth's server: requests write facts, loops make them true.
 
+pub mod api;
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod reach;
+pub mod reconcile;
+pub mod secret;
+pub mod serve;
+pub mod store;

@@ -1,0 +1,11 @@
+//! Time is given to the agent; the binary brings the system's, tests bring their own.
+
+use model::Timestamp;
+use std::{future::Future, pin::Pin, time::Duration};
+
+pub trait Clock: Send + Sync {
+    fn wall(&self) -> Timestamp;
+    /// Since boot, suspended time included; nobody can set it.
+    fn boottime(&self) -> Duration;
+    fn sleep(&self, lasts: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}

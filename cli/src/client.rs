@@ -1,0 +1,245 @@
+//! The routes, over plain HTTP: the server listens on loopback only.
+
+use crate::filter::label_query;
+use crate::{Answer, Error, MachineFilter, ReservationFilter, Slice};
+use model::wire::{
+    Availability, EventView, Health, MachineCreate, MachineCreated, MachinePatch, MachineView, Page, PoolPut,
+    PoolView, ReservationCreate, ReservationPatch, ReservationView, Version,
+};
+use model::{Labels, MachineName, PoolName, ReservationId};
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Calls that answer at once.
+const QUICK: Duration = Duration::from_secs(15);
+/// Calls the server may hold for up to 60 seconds.
+const WAITING: Duration = Duration::from_secs(75);
+/// Before each new try of a POST whose connection failed.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+
+/// A connection to one server; clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// `base_url` as in `http://127.0.0.1:8080`.
+    pub fn new(base_url: &str) -> Result<Self, Error> {
+        let base = base_url.trim_end_matches('/').to_owned();
+        let url =
+            reqwest::Url::parse(&base).map_err(|why| Error::Odd(format!("`{base}` is no address: {why}")))?;
+        if url.scheme() != "http" {
+            return Err(Error::Odd(format!("`{base}`: use `http://`; this version speaks no TLS")));
+        }
+        // Passwords take no detour: neither through a proxy that the environment names nor to another address.
+        let http =
+            reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().redirect(Policy::none()).build();
+        let http = http.map_err(|why| Error::Odd(format!("no HTTP client: {why}")))?;
+        Ok(Self { base, http })
+    }
+
+    pub fn base_url(&self) -> &str {
+        &self.base
+    }
+
+    // --- machines
+
+    pub async fn machine_list(
+        &self,
+        of: &MachineFilter,
+        slice: &Slice,
+    ) -> Result<Answer<Page<MachineView>>, Error> {
+        self.get("/v1/machines", &[of.query(), slice.query()].concat()).await
+    }
+
+    /// A call repeated with the same `key` is the same call; without one, a key is made up.
+    pub async fn machine_create(
+        &self,
+        body: &MachineCreate,
+        key: Option<&str>,
+    ) -> Result<Answer<MachineCreated>, Error> {
+        Answer::parse(self.post("/v1/machines", body, key).await?)
+    }
+
+    pub async fn machine_get(&self, name: &MachineName) -> Result<Answer<MachineView>, Error> {
+        self.get(&format!("/v1/machines/{name}"), &[]).await
+    }
+
+    pub async fn machine_patch(
+        &self,
+        name: &MachineName,
+        patch: &MachinePatch,
+    ) -> Result<Answer<MachineView>, Error> {
+        let request = self.request(Method::PATCH, &format!("/v1/machines/{name}")).json(patch);
+        Answer::parse(self.send(request.timeout(QUICK)).await?)
+    }
+
+    /// Takes it out of service; it goes once nothing is left on it. Nothing is answered when it has gone already.
+    pub async fn machine_retire(&self, name: &MachineName) -> Result<Option<Answer<MachineView>>, Error> {
+        let request = self.request(Method::DELETE, &format!("/v1/machines/{name}"));
+        let reply = self.send(request.timeout(WAITING)).await?;
+        if reply.text.is_empty() { Ok(None) } else { Answer::parse(reply).map(Some) }
+    }
+
+    // --- reservations
+
+    pub async fn reservation_list(
+        &self,
+        of: &ReservationFilter,
+        slice: &Slice,
+    ) -> Result<Answer<Page<ReservationView>>, Error> {
+        self.get("/v1/reservations", &[of.query(), slice.query()].concat()).await
+    }
+
+    /// A call repeated with the same `key` is the same call; without one, a key is made up.
+    pub async fn reservation_create(
+        &self,
+        body: &ReservationCreate,
+        key: Option<&str>,
+    ) -> Result<Answer<ReservationView>, Error> {
+        Answer::parse(self.post("/v1/reservations", body, key).await?)
+    }
+
+    pub async fn reservation_get(&self, id: ReservationId) -> Result<Answer<ReservationView>, Error> {
+        self.get(&format!("/v1/reservations/{id}"), &[]).await
+    }
+
+    /// Waits up to `wait` seconds until every machine knows the new end.
+    pub async fn reservation_extend(
+        &self,
+        id: ReservationId,
+        patch: &ReservationPatch,
+        wait: u32,
+    ) -> Result<Answer<ReservationView>, Error> {
+        let request = self.request(Method::PATCH, &format!("/v1/reservations/{id}"));
+        let request = request.query(&[("wait", wait)]).json(patch).timeout(WAITING);
+        Answer::parse(self.send(request).await?)
+    }
+
+    /// Ends it now, and waits up to `wait` seconds until every machine is clean.
+    pub async fn reservation_release(
+        &self,
+        id: ReservationId,
+        wait: u32,
+    ) -> Result<Answer<ReservationView>, Error> {
+        let request = self.request(Method::DELETE, &format!("/v1/reservations/{id}"));
+        Answer::parse(self.send(request.query(&[("wait", wait)]).timeout(WAITING)).await?)
+    }
+
+    pub async fn availability(&self, labels: &Labels) -> Result<Answer<Availability>, Error> {
+        self.get("/v1/availability", &label_query(labels)).await
+    }
+
+    // --- pools
+
+    pub async fn pool_list(&self) -> Result<Answer<Page<PoolView>>, Error> {
+        self.get("/v1/pools", &[]).await
+    }
+
+    pub async fn pool_get(&self, name: &PoolName) -> Result<Answer<PoolView>, Error> {
+        self.get(&format!("/v1/pools/{name}"), &[]).await
+    }
+
+    pub async fn pool_put(&self, name: &PoolName, pool: &PoolPut) -> Result<Answer<PoolView>, Error> {
+        let request = self.request(Method::PUT, &format!("/v1/pools/{name}")).json(pool);
+        Answer::parse(self.send(request.timeout(QUICK)).await?)
+    }
+
+    // --- events and the server itself
+
+    pub async fn event_list(&self, slice: &Slice) -> Result<Answer<Page<EventView>>, Error> {
+        self.get("/v1/events", &slice.query()).await
+    }
+
+    pub async fn health(&self) -> Result<Answer<Health>, Error> {
+        self.get("/healthz", &[]).await
+    }
+
+    pub async fn version(&self) -> Result<Answer<Version>, Error> {
+        self.get("/v1/version", &[]).await
+    }
+
+    /// OpenMetrics text.
+    pub async fn metrics(&self) -> Result<String, Error> {
+        let reply = self.send(self.request(Method::GET, "/metrics").timeout(QUICK)).await?;
+        Ok(reply.text)
+    }
+
+    // --- how a call is made
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&'static str, String)],
+    ) -> Result<Answer<T>, Error> {
+        let request = self.request(Method::GET, path).query(query).timeout(QUICK);
+        Answer::parse(self.send(request).await?)
+    }
+
+    /// Tried anew when the connection fails: the server answers a key it knows as it did the first time.
+    async fn post(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+        key: Option<&str>,
+    ) -> Result<Reply, Error> {
+        let key = key.map(str::to_owned).map_or_else(random_key, Ok)?;
+        let request = || {
+            let request = self.request(Method::POST, path).header("Idempotency-Key", &key);
+            request.json(body).timeout(WAITING)
+        };
+        for pause in PAUSES {
+            match exchange(request()).await {
+                // After a time-out the server may still be at work: asking again would only add to it.
+                Err(failed) if !failed.is_timeout() || failed.is_connect() => tokio::time::sleep(pause).await,
+                done => return self.judge(done),
+            }
+        }
+        self.send(request()).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Reply, Error> {
+        self.judge(exchange(request).await)
+    }
+
+    fn judge(&self, done: Result<Reply, reqwest::Error>) -> Result<Reply, Error> {
+        match done {
+            Ok(reply) if reply.status.is_success() => Ok(reply),
+            Ok(reply) => Err(Error::refused(reply.status.as_u16(), &reply.text)),
+            Err(failed) if failed.is_builder() => {
+                Err(Error::Odd(format!("no such call can be made: {failed}")))
+            }
+            Err(failed) => Err(Error::unreachable(&self.base, &failed)),
+        }
+    }
+}
+
+/// A whole response, before anybody has judged it.
+pub(crate) struct Reply {
+    status: StatusCode,
+    pub(crate) text: String,
+    /// The `Date` header, as it came.
+    pub(crate) date: Option<String>,
+}
+
+async fn exchange(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
+    let response = request.send().await?;
+    let status = response.status();
+    let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+    Ok(Reply { status, date, text: response.text().await? })
+}
+
+fn random_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|why| Error::Odd(format!("no random numbers: {why}")))?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+}

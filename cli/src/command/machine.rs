@@ -1,0 +1,181 @@
+//! `berth machine`: what there is to reserve.
+
+use super::Usage;
+use super::reservation::address;
+use crate::labels;
+use crate::moment::brief;
+use crate::session::{Session, all_pages};
+use crate::table::{self, Table};
+use anyhow::Result;
+use cli::{MachineFilter, Slice};
+use jiff::Timestamp;
+use model::phase::MachineState;
+use model::wire::{MachineCreate, MachineCreated, MachinePatch, MachineView};
+use model::{Labels, MachineName};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// List machines.
+    List(List),
+    /// Show one.
+    Get { name: MachineName },
+    /// Add a machine; prints the token its agent enrols with.
+    Register(Register),
+    /// Keep a machine from new reservations; whoever is on it stays.
+    Cordon { name: MachineName },
+    /// Allow reservations again.
+    Uncordon { name: MachineName },
+    /// Set labels, or remove some.
+    Label(Label),
+    /// Take a machine out of service; it goes once nothing is left on it.
+    Retire { name: MachineName },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct List {
+    /// Only with this label, `key=value`; may be repeated.
+    #[arg(long = "label", value_name = "K=V")]
+    labels: Vec<Labels>,
+    /// Only those in this state.
+    #[arg(long, value_parser = MachineState::NAMES)]
+    state: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Register {
+    name: MachineName,
+    /// The address people log in at.
+    host: String,
+    #[arg(long, default_value_t = model::wire::ssh_port())]
+    port: u16,
+    /// `key=value`; may be repeated.
+    #[arg(long = "label", value_name = "K=V")]
+    labels: Vec<Labels>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Label {
+    name: MachineName,
+    /// `key=value`
+    #[arg(value_name = "K=V", required_unless_present = "remove")]
+    set: Vec<Labels>,
+    /// A key to take away; may be repeated.
+    #[arg(long, value_name = "KEY")]
+    remove: Vec<String>,
+}
+
+impl Command {
+    pub(crate) async fn run(self, session: &Session) -> Result<()> {
+        match self {
+            Self::List(list) => list.run(session).await,
+            Self::Get { name } => {
+                let answer = session.client.machine_get(&name).await?;
+                Ok(session.show(&answer, |got| details(got, answer.served_at))?)
+            }
+            Self::Register(register) => register.run(session).await,
+            Self::Cordon { name } => cordon(session, &name, true).await,
+            Self::Uncordon { name } => cordon(session, &name, false).await,
+            Self::Label(label) => label.run(session).await,
+            Self::Retire { name } => retire(session, &name).await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self, session: &Session) -> Result<()> {
+        let filter =
+            MachineFilter { labels: labels::merged(&self.labels).map_err(Usage)?, state: self.state };
+        let fetch = async |slice| session.client.machine_list(&filter, &slice).await;
+        let pages = all_pages(Slice::default(), fetch).await?;
+        Ok(session.show_pages(&pages, |items, now| listed(&items, now))?)
+    }
+}
+
+impl Register {
+    async fn run(self, session: &Session) -> Result<()> {
+        let labels = labels::merged(&self.labels).map_err(Usage)?;
+        let body = MachineCreate { name: self.name.to_string(), host: self.host, port: self.port, labels };
+        let answer = session.client.machine_create(&body, None).await?;
+        Ok(session.show(&answer, registered)?)
+    }
+}
+
+impl Label {
+    async fn run(self, session: &Session) -> Result<()> {
+        let have = session.client.machine_get(&self.name).await?;
+        let labels = labels::changed(&have.labels, &self.set, &self.remove).map_err(Usage)?;
+        patch(session, &self.name, MachinePatch { labels: Some(labels), cordoned: None }).await
+    }
+}
+
+async fn cordon(session: &Session, name: &MachineName, cordoned: bool) -> Result<()> {
+    patch(session, name, MachinePatch { labels: None, cordoned: Some(cordoned) }).await
+}
+
+async fn patch(session: &Session, name: &MachineName, patch: MachinePatch) -> Result<()> {
+    let answer = session.client.machine_patch(name, &patch).await?;
+    Ok(session.show(&answer, |got| details(got, answer.served_at))?)
+}
+
+async fn retire(session: &Session, name: &MachineName) -> Result<()> {
+    match session.client.machine_retire(name).await? {
+        Some(answer) => Ok(session.show(&answer, |got| details(got, answer.served_at))?),
+        None if session.json => Ok(()),
+        None => Ok(session.print(&format!("{name} is gone"))?),
+    }
+}
+
+pub(crate) fn listed(items: &[&MachineView], now: Option<Timestamp>) -> Table {
+    let header = &["machine", "state", "address", "labels", "pool", "reservation", "seen"];
+    let mut table =
+        Table::new(header, "no machines: add some with `just provision` or `berth machine register`");
+    for got in items {
+        table.row([
+            got.name.to_string(),
+            state(got),
+            address(&got.host, got.port),
+            labels::shown(&got.labels),
+            got.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
+            got.reservation.map(|id| id.to_string()).unwrap_or_default(),
+            seen(got, now),
+        ]);
+    }
+    table
+}
+
+fn registered(made: &MachineCreated) -> String {
+    let token = match &made.join_token {
+        Some(token) => format!("join token for its agent (shown this once): {token}"),
+        None => "its join token was shown before".to_owned(),
+    };
+    table::clean(&format!("{} is registered\n{token}", made.machine.name))
+}
+
+fn details(got: &MachineView, now: Option<Timestamp>) -> String {
+    let system = [&got.facts.os, &got.facts.arch].map(String::as_str).join(" ");
+    let lines = [
+        ("machine", got.name.to_string()),
+        ("state", state(got)),
+        ("address", address(&got.host, got.port)),
+        ("labels", labels::shown(&got.labels)),
+        ("pool", got.pool.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("reservation", got.reservation.map(|id| id.to_string()).unwrap_or_default()),
+        ("system", system.trim().to_owned()),
+        ("agent", got.facts.agent_version.clone()),
+        ("seen", seen(got, now)),
+    ];
+    let given = lines.iter().filter(|(_, value)| !value.is_empty());
+    let lines: Vec<String> =
+        given.map(|(name, value)| table::clean(&format!("{name:<12} {value}"))).collect();
+    lines.join("\n")
+}
+
+fn state(got: &MachineView) -> String {
+    let cordoned = if got.cordoned && got.reason.is_none() { ", cordoned" } else { "" };
+    let reason = got.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{}{cordoned}{reason}", got.state)
+}
+
+fn seen(got: &MachineView, now: Option<Timestamp>) -> String {
+    got.seen_at.map_or_else(|| "never".to_owned(), |at| brief(at, now))
+}

@@ -1,0 +1,111 @@
+//! `berth`: reserve machines and look after them, from a shell.
+
+mod command;
+mod labels;
+mod lease;
+mod login;
+mod moment;
+mod session;
+mod table;
+
+use clap::Parser;
+use command::Command;
+use session::Session;
+use std::io::{ErrorKind, IsTerminal};
+use std::process::ExitCode;
+
+/// Reserve machines, see who has which, and manage where they come from.
+///
+/// Exit codes: 0 done, 1 refused or failed, 2 called wrongly.
+#[derive(Parser)]
+#[command(name = "berth", version)]
+struct Cli {
+    /// Where the server listens.
+    #[arg(
+        long,
+        env = "BERTH_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080",
+        global = true
+    )]
+    server: String,
+    /// Print the server's JSON as it came; lists are one document per page.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if reader_left(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("berth: {}", table::clean(&format!("{error:#}")));
+            if error.is::<command::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let client = cli::Client::new(&cli.server)?;
+    let session = Session { client, json: cli.json, terminal: std::io::stdout().is_terminal() };
+    cli.command.run(&session).await
+}
+
+/// `berth events | head` ends well.
+fn reader_left(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_called_wrongly() {
+        for line in [
+            "berth",
+            "berth reserve Root",
+            "berth reserve alice --count 0",
+            "berth reserve alice --count 2 --machine m1",
+            "berth reserve alice --for 2h --until 2030-01-01T00:00:00Z",
+            "berth reserve alice --for soon",
+            "berth reserve alice --password-stdin --password-file x",
+            "berth reserve alice --password secret",
+            "berth reserve alice --label nonsense",
+            "berth release",
+            "berth release --all 0198c0de-0000-7000-8000-000000000000",
+            "berth extend 0198c0de-0000-7000-8000-000000000000",
+            "berth machine get ../pools",
+            "berth wait",
+        ] {
+            let refused = Cli::try_parse_from(line.split(' ')).err().unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(refused.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_called_well() {
+        for line in [
+            "berth --json status",
+            "berth reserve alice --count 2 --for 90m --label os=debian --label size=large --no-wait",
+            "berth reserve alice --machine m1 --machine m2 --until 2030-01-01T00:00:00Z --sudo --group audio",
+            "berth release 0198c0de-0000-7000-8000-000000000000 0198c0de-0000-7000-8000-000000000001",
+            "berth release --all --server http://127.0.0.1:9",
+            "berth machine label m1 rack=7 --remove size",
+            "berth pool set debian --provider docker --image berth-debian --size 4",
+            "berth wait --free 4 --timeout 9",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+# `./justw` runs this where `just` is not installed yet.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", env("XDG_CACHE_HOME", home_directory() / ".cache") / "berth/target")
+# Where the server listens, and where the command line looks for it.
+listen := env("BERTH_LISTEN", "127.0.0.1:8080")
+here := "http://" + listen
+export BERTH_SERVER := env("BERTH_SERVER", here)
+
+just := quote(just_executable())
+berth := quote(CARGO_TARGET_DIR / "release/berth")
+server := quote(CARGO_TARGET_DIR / "release/berth-server")
+agent_target := arch() + "-unknown-linux-gnu"
+agent := quote(CARGO_TARGET_DIR / agent_target / "agent/berth-agent")
+server_flags := "--listen " + listen + " --database data/berth.db --agent-listen unix:data/agent/agent.sock --agent-binary " + agent
+
+# List the recipes.
+default:
+    @{{just}} --list --unsorted
+
+# --- from nothing to a farm
+
+# All of it: install, build, make images, start the server, make 4 machines. A second run takes seconds.
+full-setup:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
+    step '1/6 install what is missing';       {{just}} setup
+    step '2/6 build the server and the agent'; {{just}} build
+    step '3/6 make the images of machines';    {{just}} images
+    step '4/6 start the server';               {{just}} run-detached
+    step '5/6 make 4 machines';                {{just}} provision 4
+    step '6/6 this is your farm';              {{just}} status
+    cat <<'NEXT'
+
+    Try next:
+      just reserve alice 2 90m      two machines for alice; prints how to log in
+      just status                   who has which machine
+      {{berth}} release --all
+    NEXT
+
+# Install the packages that are missing (with sudo when you are not root) and start a Docker engine if none answers.
+setup: _packages _rust _docker
+
+# Build the server, the command line and the static agent.
+build: _agent
+    cargo build --release -p server -p cli
+
+# Make the images that machines are made of.
+images:
+    provision/images/build.sh all
+
+# Keep N machines, half of them Debian and half Alpine, and wait until they are up.
+provision N="4": _cli
+    {{berth}} pool set debian --provider docker --image berth-debian --label os=debian --size $(( ({{N}} + 1) / 2 ))
+    {{berth}} pool set alpine --provider docker --image berth-alpine --label os=alpine --size $(( {{N}} / 2 ))
+    {{berth}} wait --full debian --timeout 300
+    {{berth}} wait --full alpine --timeout 300
+
+# Destroy the machines of every pool, and wait until they are gone.
+unprovision: _cli
+    #!/usr/bin/env bash
+    set -euo pipefail
+    pools=$({{berth}} pool list | tail -n +2 | cut -f1)
+    for pool in $pools; do {{berth}} pool set "$pool" --size 0; done
+    for pool in $pools; do {{berth}} wait --gone "$pool" --timeout 300; done
+
+# --- the server
+
+# Run the server in the foreground.
+run: build
+    mkdir -p data/agent
+    {{server}} {{server_flags}}
+
+# Run the server in the background: its log is api.log, its process id in data/server.pid.
+run-detached: build
+    #!/usr/bin/env bash
+    set -euo pipefail
+    mkdir -p data/agent
+    if {{just}} _running; then
+        echo "the server is running already at {{here}}"
+        exit
+    fi
+    setsid {{server}} {{server_flags}} >>api.log 2>&1 </dev/null &
+    echo $! >data/server.pid
+    for _ in {1..150}; do
+        if ! {{just}} _running; then break; fi
+        if curl -fsS -m 2 {{here}}/v1/version -o data/version.json 2>/dev/null &&
+           curl -fsS -m 2 {{here}}/healthz >/dev/null 2>&1; then
+            echo "the server answers at {{here}}; its log is api.log"
+            exit
+        fi
+        sleep 0.2
+    done
+    echo "the server did not start; the end of api.log:" >&2
+    tail -n 20 api.log >&2
+    exit 1
+
+# Stop the server. Machines stay, and every lease still ends in time.
+stop:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! {{just}} _running; then
+        echo "the server is not running"
+        exit
+    fi
+    kill "$(cat data/server.pid)"
+    for _ in {1..150}; do
+        if ! {{just}} _running; then
+            rm -f data/server.pid
+            echo "stopped"
+            exit
+        fi
+        sleep 0.2
+    done
+    echo "process $(cat data/server.pid) does not stop; see api.log" >&2
+    exit 1
+
+# Stop the server and keep its data.
+clean: stop
+
+# Release and destroy everything, stop the server, remove its data and its containers.
+full-clean: _cli
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export BERTH_SERVER={{here}} # and not one elsewhere that the environment may name
+    if {{just}} _running; then
+        {{berth}} release --all || echo "going on without" >&2
+        {{just}} unprovision || echo "going on without" >&2
+        {{just}} stop
+    fi
+    # Only this server's containers: others on this engine may belong to another server or to a test.
+    epoch=$(grep -o '"epoch":"[^"]*"' data/version.json 2>/dev/null | cut -d'"' -f4 || true)
+    if [ -n "$epoch" ]; then
+        docker ps -aq --filter "label=io.berth.owner=$epoch" | xargs -r docker rm -f
+    fi
+    rm -rf data api.log
+
+# --- everyday use
+
+# Register a machine that exists; prints the token its agent enrols with.
+register-machine NAME HOST PORT="22": _cli
+    @{{berth}} machine register {{quote(NAME)}} {{quote(HOST)}} --port {{quote(PORT)}}
+
+# Reserve COUNT machines for USER, such as `just reserve alice 2 90m`.
+reserve USER COUNT="1" DURATION="1h": _cli
+    @{{berth}} reserve {{quote(USER)}} --count {{quote(COUNT)}} --for {{quote(DURATION)}}
+
+# Give a reservation's machines back.
+release ID: _cli
+    @{{berth}} release {{quote(ID)}}
+
+# Show every machine and how many are free.
+status: _cli
+    @{{berth}} status
+
+# --- for those who change Berth
+
+# Run all tests, against real containers too; installs and builds what they need.
+test: setup images _agent
+    cargo build -p server -p cli
+    cargo test --workspace
+
+# Run only the tests that use real containers.
+e2e: setup images _agent
+    cargo build -p server -p cli
+    cargo test -p tests e2e
+
+# Measure how fast reservations are made and taken away.
+bench: _agent
+    cargo run --release -p tests --bin bench
+
+# Format the code.
+fmt:
+    cargo fmt --all
+
+# Say what the lints find.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# What continuous integration runs: the tests, then format, lints and documentation.
+ci: test
+    cargo fmt --all --check
+    {{just}} lint
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items
+
+# --- parts of the above
+
+# The agent runs on machines of any libc, so it brings its own. The host's own crates are not touched by these flags.
+_agent:
+    RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' \
+        cargo build -p agent --profile agent --target {{agent_target}}
+
+_cli:
+    @cargo build --quiet --release -p cli
+
+# Whether the process of data/server.pid is our server, and not another one that got its number.
+_running:
+    @test -e data/server.pid && grep -qs berth-server "/proc/$(cat data/server.pid)/cmdline"
+
+_packages:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    missing=()
+    need() { [ -n "$1" ] || missing+=("$2"); }
+    found() { command -v "$1" || ls "/usr/sbin/$1" 2>/dev/null || true; }
+    need "$(found dockerd)" docker.io
+    need "$(found docker)" docker.io
+    need "$(found cc)" gcc
+    need "$(ls /usr/lib/*/libc.a 2>/dev/null || true)" libc6-dev
+    need "$(found curl)" curl
+    need "$(found pip3)" python3-pip
+    need "$(found mmdebstrap)" mmdebstrap
+    need "$(found ssh)" openssh-client
+    need "$(found sshpass)" sshpass
+    need "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null || true)" postgresql
+    need "$(found qemu-img)" qemu-utils
+    need "$(found dropbear)" dropbear-bin
+    need "$(found setsid)" util-linux
+    if [ ${#missing[@]} = 0 ]; then
+        echo "every package is there"
+        exit
+    fi
+    echo "installing with apt: ${missing[*]}"
+    if ! command -v apt-get >/dev/null; then
+        echo "there is no apt-get here: install these by your own package manager, then run this again" >&2
+        exit 1
+    fi
+    as_root=(env DEBIAN_FRONTEND=noninteractive)
+    [ "$(id -u)" = 0 ] || as_root=(sudo "${as_root[@]}")
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
+
+# Debian's own cargo is too old; rustup's may lack the formatter and the lints.
+_rust:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    have=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" != "$wanted" ]; then
+        echo "Rust $have is too old, $wanted is needed: run \`rustup update stable\`" >&2
+        exit 1
+    fi
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        rustup component add rustfmt clippy
+    fi
+
+_docker:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    answers() { docker version >/dev/null 2>&1; }
+    wait_for_it() { for _ in $(seq "$1"); do answers && return; sleep 1; done; return 1; }
+    if answers; then
+        echo "a Docker engine answers"
+        exit
+    fi
+    as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    if "${as_root[@]}" docker version >/dev/null 2>&1; then
+        echo "the Docker engine answers root only: run \`sudo usermod -aG docker $USER\` and log in again" >&2
+        exit 1
+    fi
+    echo "starting a Docker engine"
+    if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl start docker && wait_for_it 30 && exit
+    elif [ -x /etc/init.d/docker ]; then
+        "${as_root[@]}" service docker start >/dev/null 2>&1 && wait_for_it 15 && exit
+    fi
+    mkdir -p data
+    # Inside some containers there are no iptables to write to; published ports work without them all the same.
+    for flags in '' '--iptables=false --ip6tables=false'; do
+        setsid "${as_root[@]}" dockerd $flags >>data/dockerd.log 2>&1 </dev/null &
+        wait_for_it 30 && exit
+    done
+    echo "no Docker engine answers; the end of data/dockerd.log:" >&2
+    tail -n 20 data/dockerd.log >&2
+    exit 1

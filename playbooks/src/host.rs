@@ -1,0 +1,99 @@
+//! What an agent can see of a machine and do to it.
+
+use model::{AssignmentId, UserName, report::Facts};
+use serde::{Deserialize, Serialize};
+use std::io;
+
+/// An account as Berth knows it: the key to everything of it on a machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Who {
+    pub assignment: AssignmentId,
+    pub name: UserName,
+    /// Also the GID of its private group.
+    pub uid: u32,
+}
+
+/// A file of `/etc` that says who there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Db {
+    Passwd,
+    Shadow,
+    Group,
+    Gshadow,
+    Subuid,
+    Subgid,
+}
+
+impl Db {
+    pub const ALL: [Db; 6] = [Db::Passwd, Db::Shadow, Db::Group, Db::Gshadow, Db::Subuid, Db::Subgid];
+
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Db::Passwd => "passwd",
+            Db::Shadow => "shadow",
+            Db::Group => "group",
+            Db::Gshadow => "gshadow",
+            Db::Subuid => "subuid",
+            Db::Subgid => "subgid",
+        }
+    }
+}
+
+/// What stands where an account's home belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    Absent,
+    /// Only the hidden folder of an attempt that was cut off.
+    Unfinished,
+    Present {
+        owner: u32,
+        /// The contents of `.ssh/authorized_keys`; absent if that is no plain file there.
+        keys: Option<Vec<u8>>,
+        /// Whether there is anything called `.ssh`.
+        ssh: bool,
+    },
+}
+
+/// One machine. Every method does one thing, may be repeated, and is judged by what is seen afterwards, not by its
+/// result: an error does not say that nothing happened.
+pub trait Host: Send {
+    /// Without the agent's version, which a machine does not know.
+    fn facts(&mut self) -> io::Result<Facts>;
+
+    fn read_ledger(&mut self) -> io::Result<Option<Vec<u8>>>;
+    /// Durable when it returns.
+    fn write_ledger(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Keeps `useradd` and its like away from the account databases; waits for them a little.
+    fn lock_accounts(&mut self) -> io::Result<()>;
+    fn unlock_accounts(&mut self) -> io::Result<()>;
+    fn read(&mut self, db: Db) -> io::Result<Option<Vec<u8>>>;
+    /// Each file atomically and durably, in this order; not all of them at once.
+    fn replace_all(&mut self, files: &[(Db, Vec<u8>)]) -> io::Result<()>;
+    /// Whether this path is a program.
+    fn has_program(&mut self, path: &str) -> io::Result<bool>;
+
+    fn home(&mut self, who: &Who) -> io::Result<Home>;
+    /// `/home/NAME` out of the skeleton, complete from the moment it can be seen. It must not exist before.
+    fn home_create(&mut self, who: &Who, keys: &[u8]) -> io::Result<()>;
+    /// The home with all that is below it, and leftovers of making it.
+    fn home_remove(&mut self, who: &Who) -> io::Result<()>;
+    fn keys_write(&mut self, who: &Who, keys: &[u8]) -> io::Result<()>;
+    /// Takes all of `.ssh` out of the home.
+    fn keys_remove(&mut self, who: &Who) -> io::Result<()>;
+
+    /// The account's file below `/etc/sudoers.d`.
+    fn sudo(&mut self, who: &Who) -> io::Result<Option<Vec<u8>>>;
+    fn sudo_write(&mut self, who: &Who, rule: &[u8]) -> io::Result<()>;
+    fn sudo_remove(&mut self, who: &Who) -> io::Result<()>;
+    /// Whether sudo reads files from `/etc/sudoers.d`.
+    fn has_sudo(&mut self) -> io::Result<bool>;
+
+    fn mail(&mut self, who: &Who) -> io::Result<bool>;
+    fn mail_remove(&mut self, who: &Who) -> io::Result<()>;
+
+    /// Living processes with this UID as real, effective, saved or file system UID.
+    fn processes(&mut self, uid: u32) -> io::Result<Vec<i32>>;
+    /// Ends them and waits a moment for them to be gone.
+    fn kill_all(&mut self, uid: u32) -> io::Result<()>;
+}

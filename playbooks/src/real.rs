@@ -1,0 +1,170 @@
+//! A real machine, below a root folder so that tests can use one of their own. Processes are the kernel's, whatever
+//! the root.
+//!
+//! `/etc` and `/var` belong to root and are used by path. `/home/NAME` belongs to a tenant, who may have put links,
+//! mounts or anything else there: below it everything goes by descriptor ([`at`]).
+
+mod accounts;
+mod at;
+mod home;
+mod locks;
+mod processes;
+
+use crate::host::{Db, Home, Host, Who};
+use model::report::Facts;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+pub use accounts::write_atomically;
+
+pub struct RealHost {
+    root: PathBuf,
+    state: PathBuf,
+    locks: Option<locks::Locks>,
+}
+
+impl RealHost {
+    /// `state` is the agent's own folder, `/var/lib/berth` as a rule; it is not below `root` unless it says so.
+    pub fn new(root: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), state: state.into(), locks: None }
+    }
+
+    fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.state.join("ledger.json")
+    }
+
+    fn sudo_path(&self, who: &Who) -> PathBuf {
+        self.path("/etc/sudoers.d").join(format!("berth-{}", who.name))
+    }
+
+    fn mail_paths(&self, who: &Who) -> [PathBuf; 2] {
+        ["/var/mail", "/var/spool/mail"].map(|folder| self.path(folder).join(who.name.as_str()))
+    }
+}
+
+impl Host for RealHost {
+    fn facts(&mut self) -> io::Result<Facts> {
+        let release = fs::read_to_string(self.path("/etc/os-release")).unwrap_or_default();
+        let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Ok(Facts {
+            os: pretty.unwrap_or("Linux").trim_matches('"').to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            agent_version: String::new(),
+            boot_id: boot_id.trim().to_owned(),
+        })
+    }
+
+    fn read_ledger(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if_there(fs::read(self.ledger()))
+    }
+
+    fn write_ledger(&mut self, bytes: &[u8]) -> io::Result<()> {
+        private_folder(&self.state)?;
+        write_atomically(&self.ledger(), 0o600, bytes)
+    }
+
+    fn lock_accounts(&mut self) -> io::Result<()> {
+        if self.locks.is_none() {
+            self.locks = Some(locks::Locks::take(&self.path("/etc"))?);
+        }
+        Ok(())
+    }
+
+    fn unlock_accounts(&mut self) -> io::Result<()> {
+        self.locks = None;
+        Ok(())
+    }
+
+    fn read(&mut self, db: Db) -> io::Result<Option<Vec<u8>>> {
+        if_there(fs::read(self.path("/etc").join(db.file_name())))
+    }
+
+    fn replace_all(&mut self, files: &[(Db, Vec<u8>)]) -> io::Result<()> {
+        accounts::replace_all(&self.path("/etc"), files)
+    }
+
+    fn has_program(&mut self, path: &str) -> io::Result<bool> {
+        let there = if_there(fs::metadata(self.path(path)))?;
+        Ok(there.is_some_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
+    }
+
+    fn home(&mut self, who: &Who) -> io::Result<Home> {
+        home::look(&self.path("/home"), who)
+    }
+
+    fn home_create(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
+        home::create(&self.path("/home"), &self.path("/etc/skel"), who, keys)
+    }
+
+    fn home_remove(&mut self, who: &Who) -> io::Result<()> {
+        home::remove(&self.path("/home"), who)
+    }
+
+    fn keys_write(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
+        home::write_keys(&self.path("/home"), who, keys)
+    }
+
+    fn keys_remove(&mut self, who: &Who) -> io::Result<()> {
+        home::remove_keys(&self.path("/home"), who)
+    }
+
+    fn sudo(&mut self, who: &Who) -> io::Result<Option<Vec<u8>>> {
+        if_there(fs::read(self.sudo_path(who)))
+    }
+
+    fn sudo_write(&mut self, who: &Who, rule: &[u8]) -> io::Result<()> {
+        write_atomically(&self.sudo_path(who), 0o440, rule)
+    }
+
+    fn sudo_remove(&mut self, who: &Who) -> io::Result<()> {
+        if_there(fs::remove_file(self.sudo_path(who))).map(drop)
+    }
+
+    fn has_sudo(&mut self) -> io::Result<bool> {
+        Ok(self.path("/etc/sudoers.d").is_dir())
+    }
+
+    fn mail(&mut self, who: &Who) -> io::Result<bool> {
+        Ok(self.mail_paths(who).iter().any(|path| path.symlink_metadata().is_ok()))
+    }
+
+    fn mail_remove(&mut self, who: &Who) -> io::Result<()> {
+        for path in self.mail_paths(who) {
+            if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
+                at::remove_tree(&at::open_trusted(folder)?, who.name.as_str())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn processes(&mut self, uid: u32) -> io::Result<Vec<i32>> {
+        processes::of(uid)
+    }
+
+    fn kill_all(&mut self, uid: u32) -> io::Result<()> {
+        processes::kill_all(uid)
+    }
+}
+
+/// A folder that only root can look into.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    if !path.is_dir() {
+        fs::create_dir_all(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}

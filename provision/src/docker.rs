@@ -1,0 +1,250 @@
+//! Machines as containers of the local Docker engine.
+//!
+//! A container is ours if its labels name our database and the machine; everything else is left alone, whatever
+//! it is called. The agent comes in as a file before the first start and dials the server through a socket in a
+//! folder.
+
+mod container;
+mod fault;
+mod port;
+
+pub use container::{DOOR, MEMORY, PIDS};
+
+use crate::provider::{Order, Place, ProvideError, Provider};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
+};
+use bytes::Bytes;
+use fault::{Fault, within};
+use futures_util::future::BoxFuture;
+use model::pool::Listed;
+use model::{Epoch, MachineId, PoolName};
+use port::{Claim, Ports};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// Where the agent stands inside a machine, without the leading `/`.
+const AGENT: &str = "usr/local/sbin/berth-agent";
+/// Ports tried before a creation is given up for now.
+const PORT_TRIES: usize = 20;
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(60);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
+
+pub struct Docker {
+    engine: bollard::Docker,
+    owner: Epoch,
+    agent_binary: PathBuf,
+    agent_door: PathBuf,
+    ports: Ports,
+}
+
+/// A container that is this machine.
+struct Made {
+    id: String,
+    port: u16,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It has never run, so nothing can be lost with it.
+    Fresh,
+    Stopped,
+    Running,
+}
+
+impl Docker {
+    /// `owner` marks what is ours, `agent_binary` is put into every machine, `agent_door` is the folder of this
+    /// host that holds the agents' socket. The engine is that of `DOCKER_HOST` if it names a Unix socket.
+    pub fn connect(owner: Epoch, agent_binary: PathBuf, agent_door: PathBuf) -> Result<Self, ProvideError> {
+        let engine = bollard::Docker::connect_with_unix_defaults().map_err(|error| {
+            ProvideError::Transient(format!("the Docker engine is not there ({error}): install or start it"))
+        })?;
+        let engine = engine.with_timeout(fault::PATIENCE);
+        Ok(Self { engine, owner, agent_binary, agent_door, ports: Ports::default() })
+    }
+
+    async fn place(&self, order: &Order) -> Result<Place, ProvideError> {
+        if !self.agent_door.is_dir() {
+            let door = self.agent_door.display();
+            return Err(ProvideError::Invalid(format!(
+                "the folder of the agents' door `{door}` does not exist: let the server open its door for agents there"
+            )));
+        }
+        let agent = agent_archive(self.agent_binary.clone()).await?;
+        let mut refused = BTreeSet::new();
+        while refused.len() < PORT_TRIES {
+            let claim = self.claim(&refused).await?;
+            let made = self.make(order, claim.port).await?;
+            if let Stage::Running = made.stage {
+                return Ok(local(made.port));
+            }
+            self.upload(order, &made, agent.clone()).await?;
+            let Err(fault) = self.start(order, &made).await else { return Ok(local(made.port)) };
+            if !(fault.is_port_conflict() && matches!(made.stage, Stage::Fresh)) {
+                return Err(fault.into());
+            }
+            // The port is part of the container: another one needs another container.
+            tracing::info!(machine = %order.name, port = made.port, "port in use, taking the next");
+            self.remove(&made.id).await?;
+            refused.insert(made.port);
+        }
+        Err(ProvideError::Transient(format!(
+            "no free port for `{}` in {PORT_TRIES} tries: tried again by itself",
+            order.name
+        )))
+    }
+
+    async fn claim(&self, refused: &BTreeSet<u16>) -> Result<Claim<'_>, ProvideError> {
+        let mut taken = container::ports_taken(&self.list(HashMap::new()).await?);
+        taken.extend(refused);
+        self.ports.claim(&taken, port::is_free).ok_or_else(|| {
+            ProvideError::Transient(format!("no port from {} up is free: make a pool smaller", port::FIRST))
+        })
+    }
+
+    /// Creates the container, or finds it.
+    async fn make(&self, order: &Order, port: u16) -> Result<Made, ProvideError> {
+        let name = container::name(&order.name);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let marks = container::marks(self.owner, order, port);
+        let body = container::body(order, marks, port, &self.agent_door);
+        let what = format!("creating container `{name}`");
+        match within(&what, self.engine.create_container(Some(options), body)).await {
+            Ok(created) => Ok(Made { id: created.id, port, stage: Stage::Fresh }),
+            Err(fault) if fault.status() == Some(409) => self.adopt(order, &name).await,
+            Err(fault) if fault.status() == Some(404) => Err(no_image(&order.image)),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn adopt(&self, order: &Order, name: &str) -> Result<Made, ProvideError> {
+        let what = format!("inspecting container `{name}`");
+        let found = within(&what, self.engine.inspect_container(name, None::<InspectContainerOptions>)).await;
+        match found {
+            Ok(found) => recognise(found, self.owner, order.id).ok_or_else(|| {
+                ProvideError::Conflict(format!(
+                    "container `{name}` exists and is not this machine's: remove it, or name the pool differently"
+                ))
+            }),
+            // It was on its way out when its name was refused to us.
+            Err(fault) if fault.status() == Some(404) => {
+                Err(ProvideError::Transient(format!("container `{name}` has just gone: tried again by itself")))
+            }
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn upload(&self, order: &Order, made: &Made, agent: Bytes) -> Result<(), ProvideError> {
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
+        let what = format!("putting the agent into `{}`", order.name);
+        let body = bollard::body_full(agent);
+        Ok(within(&what, self.engine.upload_to_container(&made.id, Some(options), body)).await?)
+    }
+
+    async fn start(&self, order: &Order, made: &Made) -> Result<(), Fault> {
+        let what = format!("starting `{}`", order.name);
+        within(&what, self.engine.start_container(&made.id, None::<StartContainerOptions>)).await
+    }
+
+    async fn list(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<ContainerSummary>, ProvideError> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        Ok(within("listing containers", self.engine.list_containers(Some(options))).await?)
+    }
+
+    /// Removes the container with its volumes and waits until it is gone.
+    async fn remove(&self, id: &str) -> Result<(), ProvideError> {
+        timeout(REMOVAL_PATIENCE, self.remove_until_gone(id)).await.unwrap_or_else(|_| {
+            Err(ProvideError::Transient(format!(
+                "container `{id}` does not go away: see the Docker engine's log"
+            )))
+        })
+    }
+
+    async fn remove_until_gone(&self, id: &str) -> Result<(), ProvideError> {
+        let what = format!("removing container `{id}`");
+        loop {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            match within(&what, self.engine.remove_container(id, Some(options))).await {
+                // Asked again until it is not there: the answer may come before the container is gone.
+                Ok(()) => {}
+                Err(fault) if fault.status() == Some(404) => return Ok(()),
+                // Somebody else is removing it.
+                Err(fault) if fault.status() == Some(409) => sleep(REMOVAL_PAUSE).await,
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+    }
+}
+
+impl Provider for Docker {
+    fn kind(&self) -> &'static str {
+        "docker"
+    }
+
+    fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Place, ProvideError>> {
+        Box::pin(self.place(order))
+    }
+
+    fn list_owned<'a>(&'a self, pool: &'a PoolName) -> BoxFuture<'a, Result<Vec<Listed>, ProvideError>> {
+        Box::pin(async move {
+            let containers = self.list(container::filter_pool(self.owner, pool)).await?;
+            Ok(containers.iter().filter_map(container::listed).collect())
+        })
+    }
+
+    fn destroy<'a>(&'a self, id: MachineId) -> BoxFuture<'a, Result<(), ProvideError>> {
+        Box::pin(async move {
+            for found in self.list(container::filter_machine(self.owner, id)).await? {
+                self.remove(&found.id.unwrap_or_default()).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn recognise(found: ContainerInspectResponse, owner: Epoch, machine: MachineId) -> Option<Made> {
+    let port = container::port_of(&found.config?.labels?, owner, machine)?;
+    let stage = match found.state?.status? {
+        ContainerStateStatusEnum::CREATED => Stage::Fresh,
+        ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::RESTARTING => Stage::Running,
+        _ => Stage::Stopped,
+    };
+    Some(Made { id: found.id?, port, stage })
+}
+
+fn local(port: u16) -> Place {
+    Place { host: "127.0.0.1".to_owned(), port }
+}
+
+fn no_image(image: &str) -> ProvideError {
+    ProvideError::Invalid(format!("image `{image}` does not exist: run `just images`"))
+}
+
+/// The agent as an archive to be unpacked at the root of a machine.
+async fn agent_archive(binary: PathBuf) -> Result<Bytes, ProvideError> {
+    let shown = binary.display().to_string();
+    let archive = tokio::task::spawn_blocking(move || pack(&binary)).await;
+    let archive = archive.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    archive.map(Bytes::from).map_err(|error| {
+        ProvideError::Invalid(format!(
+            "the agent's binary `{shown}` cannot be read ({error}): run `just agent`"
+        ))
+    })
+}
+
+fn pack(binary: &Path) -> io::Result<Vec<u8>> {
+    let content = std::fs::read(binary)?;
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    let mut archive = tar::Builder::new(Vec::with_capacity(content.len() + 4096));
+    archive.append_data(&mut header, AGENT, content.as_slice())?;
+    archive.into_inner()
+}

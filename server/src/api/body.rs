@@ -1,0 +1,159 @@
+//! JSON bodies: bounded, and with errors that name the field.
+
+use super::error::Fault;
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use std::{pin::pin, time::Duration};
+use warp::http::StatusCode;
+use warp::{Filter, Rejection};
+
+/// A thousand machines by name and a hundred keys fit in well.
+const LARGEST: usize = 256 * 1024;
+/// Somebody who sends slower than this keeps a connection from others.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// Any content type will do that does not announce something else: curl's `-d` says it sends a form.
+pub(super) fn json<T: DeserializeOwned + Send + 'static>()
+-> impl Filter<Extract = (Result<T, Fault>,), Error = Rejection> + Clone {
+    warp::header::optional::<String>("content-type")
+        .and(warp::body::stream())
+        .then(|kind: Option<String>, stream| receive(kind, stream))
+}
+
+async fn receive<T: DeserializeOwned, B: Buf>(
+    kind: Option<String>,
+    stream: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<T, Fault> {
+    if kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
+        let detail = "this is no place for files; send JSON: `content-type: application/json`";
+        return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let slow = |_| Fault::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive; send it again");
+    parse(&tokio::time::timeout(SLOWEST, collect(stream)).await.map_err(slow)??)
+}
+
+/// Counts what arrives, because a chunked body announces no length.
+async fn collect<B: Buf>(stream: impl Stream<Item = Result<B, warp::Error>>) -> Result<Bytes, Fault> {
+    let mut stream = pin!(stream);
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let mut chunk =
+            chunk.map_err(|_| Fault::new(StatusCode::BAD_REQUEST, "the body broke off; send it again"))?;
+        if body.len() + chunk.remaining() > LARGEST {
+            let detail = format!("the body is larger than {} KiB", LARGEST / 1024);
+            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+    }
+    Ok(body.into())
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    match body.trim_ascii_start().first() {
+        None => {
+            return Err(unreadable("the body is empty; send a JSON object, such as `{\"name\": \"value\"}`"));
+        }
+        // Serde would take an array for an object, its items in the order of our fields.
+        Some(first) if *first != b'{' => {
+            return Err(unreadable("the body must be a JSON object: `{\"name\": \"value\"}`"));
+        }
+        Some(_) => {}
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        named(&path, &error.into_inner().to_string())
+    })?;
+    json.end().map_err(|error| unreadable(format!("something follows the JSON object: {error}")))?;
+    Ok(value)
+}
+
+fn unreadable(detail: impl Into<String>) -> Fault {
+    Fault::new(StatusCode::BAD_REQUEST, detail)
+}
+
+/// Serde reports a missing, unknown or repeated field at the object around it; its name stands in the message.
+fn named(path: &str, message: &str) -> Fault {
+    let inner = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split('`').next());
+    let field = match (path, inner) {
+        (".", None) => return unreadable(message),
+        (".", Some(inner)) => inner.to_owned(),
+        (path, Some(inner)) if path != inner && !path.ends_with(&format!(".{inner}")) => {
+            format!("{path}.{inner}")
+        }
+        (path, _) => path.to_owned(),
+    };
+    let detail = if inner.is_some() { message.to_owned() } else { format!("`{field}`: {message}") };
+    Fault::field(field, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use model::wire::{MachineCreate, ReservationCreate, SyncRequest};
+
+    fn wrong<T: DeserializeOwned>(body: &str) -> (Option<String>, String) {
+        let fault = parse::<T>(body.as_bytes()).err().expect("an error");
+        assert_eq!(fault.status, StatusCode::BAD_REQUEST);
+        (fault.field, fault.detail)
+    }
+
+    fn field_of<T: DeserializeOwned>(body: &str) -> String {
+        let (field, detail) = wrong::<T>(body);
+        field.unwrap_or_else(|| panic!("no field: {detail}"))
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        assert_eq!(field_of::<MachineCreate>(r#"{"name":"a","host":"b","foo":1}"#), "foo");
+        assert_eq!(field_of::<MachineCreate>(r#"{"name":"a"}"#), "host");
+        assert_eq!(field_of::<MachineCreate>(r#"{"name":"a","name":"b","host":"b"}"#), "name");
+        assert_eq!(field_of::<MachineCreate>(r#"{"name":"a","host":"b","port":70000}"#), "port");
+        assert_eq!(field_of::<MachineCreate>(r#"{"name":"a","host":"b","labels":{"a b":"c"}}"#), "labels");
+        assert_eq!(field_of::<ReservationCreate>(r#"{"username":"a","machines":["x",5]}"#), "machines[1]");
+        assert_eq!(field_of::<ReservationCreate>(r#"{"username":"a","duration":{}}"#), "duration");
+        let report = r#"{"incarnation":"01900000-0000-7000-8000-000000000000","report":{"accounts":[]}}"#;
+        assert_eq!(field_of::<SyncRequest>(report), "report.generation");
+    }
+
+    #[test]
+    fn what_is_no_object_is_said_to_be_none() {
+        for (body, says) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            (r#"["m1","host"]"#, "must be a JSON object"),
+            ("name=m1&host=x", "must be a JSON object"),
+            ("null", "must be a JSON object"),
+            (r#"{"name":"#, "EOF"),
+            (r#"{"name":"a","host":"b"} x"#, "follows"),
+        ] {
+            let (_, detail) = wrong::<MachineCreate>(body);
+            assert!(detail.contains(says), "{body}: {detail}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = format!(r#"{{"username":{}"#, "[".repeat(100_000));
+        assert!(parse::<ReservationCreate>(deep.as_bytes()).is_err());
+    }
+
+    #[tokio::test]
+    async fn size_is_bounded_whatever_was_announced() {
+        let chunks = |count: usize| stream::iter((0..count).map(|_| Ok(Bytes::from_static(&[b' '; 1024]))));
+        assert_eq!(collect(chunks(256)).await.map(|body| body.len()), Ok(LARGEST));
+        assert_eq!(collect(chunks(257)).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn forms_with_files_are_not_read() {
+        let kind = Some("multipart/form-data; boundary=x".to_owned());
+        let body = stream::iter([Ok(Bytes::from_static(b"{}"))]);
+        let fault = receive::<ReservationCreate, _>(kind, body).await.err().unwrap();
+        assert_eq!(fault.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+}

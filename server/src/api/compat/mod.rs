@@ -1,0 +1,10 @@
+//! APIs of older systems, so that their clients go on working: thin adapters over the same app.
+
+mod machine_manager;
+
+use super::Routes;
+use crate::app::App;
+
+pub(super) fn routes(app: &App) -> Routes {
+    machine_manager::routes(app)
+}

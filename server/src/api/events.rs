@@ -1,0 +1,44 @@
+//! `/v1/events`
+
+use super::error::{Answer, Fault};
+use super::query::{Query, query};
+use super::{Routes, answered, get, ok, with};
+use crate::app::App;
+use warp::Filter;
+
+pub(super) fn routes(app: &App) -> Routes {
+    warp::path!("events")
+        .and(get())
+        .and(with(app))
+        .and(query(&["after", "cursor", "limit"]))
+        .then(list)
+        .map(answered(app, "GET /v1/events"))
+        .boxed()
+}
+
+async fn list(app: App, query: Result<Query, Fault>) -> Answer {
+    let query = query?;
+    ok(app.events(after(&query)?, query.limit()?).await?)
+}
+
+/// The number of the last event somebody has seen. A page's `next` is such a number too.
+fn after(query: &Query) -> Result<Option<i64>, Fault> {
+    let (after, cursor) = (query.integer("after")?, query.integer("cursor")?);
+    if after.is_some() && cursor.is_some() {
+        return Err(Fault::field("cursor", "give `after` or `cursor`, not both"));
+    }
+    Ok(after.or(cursor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_the_number_of_an_event() {
+        let read = |raw: &str| after(&Query::parse(raw).unwrap());
+        assert_eq!((read(""), read("after=7"), read("cursor=8")), (Ok(None), Ok(Some(7)), Ok(Some(8))));
+        assert_eq!(read("after=7&cursor=8").unwrap_err().field.as_deref(), Some("cursor"));
+        assert_eq!(read("cursor=x").unwrap_err().field.as_deref(), Some("cursor"));
+    }
+}

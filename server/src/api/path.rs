@@ -1,0 +1,52 @@
+//! One parameter in a path.
+
+use std::str::FromStr;
+
+/// A path segment, percent-decoded. What cannot be anybody's name matches no route, and so is a 404.
+pub(super) struct Segment(pub(super) String);
+
+impl FromStr for Segment {
+    type Err = ();
+    fn from_str(raw: &str) -> Result<Self, ()> {
+        let text = decode(raw).ok_or(())?;
+        let weird = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\');
+        if text.is_empty() || text.len() > 128 || text.contains(weird) || text.chars().all(|c| c == '.') {
+            return Err(());
+        }
+        Ok(Self(text))
+    }
+}
+
+/// Undoes `%2F` and the like; nothing when it is cut short or no UTF-8.
+pub(super) fn decode(raw: &str) -> Option<String> {
+    let mut bytes = raw.bytes();
+    let mut out = Vec::with_capacity(raw.len());
+    while let Some(byte) = bytes.next() {
+        out.push(if byte == b'%' { hex(bytes.next()?)? << 4 | hex(bytes.next()?)? } else { byte });
+    }
+    String::from_utf8(out).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments() {
+        let read = |raw: &str| raw.parse::<Segment>().ok().map(|segment| segment.0);
+        assert_eq!(read("web-1.example"), Some("web-1.example".to_owned()));
+        assert_eq!(read("%77eb"), Some("web".to_owned()));
+        assert_eq!(read("a+b"), Some("a+b".to_owned()));
+        for bad in [
+            "", ".", "..", "%2e%2E", "a%2Fb", "a%5cb", "a%00", "a%0ab", "%", "%4", "%zz", "%ff", "%+1",
+            "a%20b",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        assert_eq!(read(&"a".repeat(129)), None);
+    }
+}

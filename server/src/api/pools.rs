@@ -1,0 +1,51 @@
+//! `/v1/pools`
+
+use super::error::{Answer, Fault};
+use super::path::Segment;
+use super::query::{Query, query};
+use super::{Routes, answered, any_of, body, get, ok, with};
+use crate::app::App;
+use model::wire::{Page, PoolPut};
+use warp::Filter;
+
+pub(super) fn routes(app: &App) -> Routes {
+    let list = warp::path!("pools")
+        .and(get())
+        .and(with(app))
+        .and(query(&[]))
+        .then(list)
+        .map(answered(app, "GET /v1/pools"))
+        .boxed();
+    let one = warp::path!("pools" / Segment)
+        .and(get())
+        .and(with(app))
+        .and(query(&[]))
+        .then(one)
+        .map(answered(app, "GET /v1/pools/{name}"))
+        .boxed();
+    let put = warp::path!("pools" / Segment)
+        .and(warp::put())
+        .and(with(app))
+        .and(query(&[]))
+        .and(body::json())
+        .then(put)
+        .map(answered(app, "PUT /v1/pools/{name}"))
+        .boxed();
+    any_of(list, [one, put])
+}
+
+/// A page like every other list, though there is never a second one.
+async fn list(app: App, query: Result<Query, Fault>) -> Answer {
+    query?;
+    ok(Page { items: app.pool_list().await?, next: None })
+}
+
+async fn one(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+    query?;
+    ok(app.pool_get(&name.0).await?)
+}
+
+async fn put(name: Segment, app: App, query: Result<Query, Fault>, body: Result<PoolPut, Fault>) -> Answer {
+    query?;
+    ok(app.pool_put(&name.0, body?).await?)
+}

@@ -1,0 +1,89 @@
+//! The agents' side: enrol once, then sync for ever.
+
+use super::{App, Refusal};
+use crate::secret;
+use crate::store::{Received, Seen};
+use jiff::SignedDuration;
+use model::spec::Spec;
+use model::wire::{EnrolAnswer, EnrolRequest, SyncAnswer, SyncRequest};
+use model::{Invalid, MachineId};
+
+/// How long a sync without news is held, with a small fleet.
+const HOLD: u32 = 20;
+/// Syncs a second that a large fleet may cost: it is held longer instead.
+const SYNCS_PER_SECOND: usize = 50;
+
+impl App {
+    pub async fn agent_enrol(&self, body: EnrolRequest) -> Result<EnrolAnswer, Refusal> {
+        let credential = body.credential_sha256;
+        if credential.len() != 64 || !credential.bytes().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase()) {
+            return Err(Invalid::new("credential_sha256", "must be a SHA-256 in lower-case hex").into());
+        }
+        let token = secret::digest(&body.join_token);
+        let enrolled = self.hub().store.machine_enrol(token, credential, self.hub().clock.now()).await?;
+        tracing::info!(machine = %enrolled.machine, "enrolled");
+        let epoch = self.hub().store.epoch();
+        Ok(EnrolAnswer { machine: enrolled.machine, incarnation: enrolled.incarnation, epoch })
+    }
+
+    /// Records the report, then answers when there is news for the machine, or after the hold.
+    pub async fn agent_sync(&self, credential: &str, body: SyncRequest) -> Result<SyncAnswer, Refusal> {
+        let hub = self.hub();
+        let generation = body.report.generation;
+        let credential = secret::digest(credential);
+        let received =
+            hub.store.machine_report(credential, body.incarnation, body.report, hub.clock.now()).await?;
+        let machine = received.machine;
+        self.tell(&received);
+        let hold = self.hold();
+        let spec = match received.spec {
+            Some(spec) => Some(spec),
+            None => self.await_news(machine, generation, hold).await?,
+        };
+        Ok(SyncAnswer { now: hub.clock.now(), spec, hold })
+    }
+
+    /// Passes on what a report changed.
+    fn tell(&self, received: &Received) {
+        let hub = self.hub();
+        for seen in &received.seen {
+            match seen {
+                Seen::Ready(reservation) => {
+                    self.0.metrics.ready.inc();
+                    hub.watchers.changed(*reservation);
+                }
+                Seen::Clean(reservation) => {
+                    self.0.metrics.cleaned.inc();
+                    hub.watchers.changed(*reservation);
+                    hub.queue.add(received.machine);
+                    hub.pools.notify_one();
+                }
+                Seen::Trouble => hub.queue.add(received.machine),
+                Seen::Settled(Some(reservation)) => hub.watchers.changed(*reservation),
+                Seen::Settled(None) => {}
+            }
+        }
+    }
+
+    async fn await_news(&self, machine: MachineId, generation: u64, hold: u32) -> Result<Option<Spec>, Refusal> {
+        let hub = self.hub();
+        let until = hub.clock.now() + SignedDuration::from_secs(i64::from(hold));
+        let bell = hub.agents.bell(machine);
+        loop {
+            // A first look: something may have changed between the report and this wait.
+            if let Some(spec) = hub.store.spec_newer(machine, generation).await? {
+                return Ok(Some(spec));
+            }
+            tokio::select! {
+                () = bell.notified() => {}
+                () = hub.clock.sleep_until(until) => return Ok(None),
+            }
+        }
+    }
+
+    fn hold(&self) -> u32 {
+        let fleet = (self.hub().agents.count() / SYNCS_PER_SECOND) as u32;
+        let longest = (self.hub().store.ttl().as_secs() / 3) as u32;
+        (HOLD + fleet).min(longest).max(1)
+    }
+}

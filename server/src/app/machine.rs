@@ -1,0 +1,119 @@
+//! Machines: registered, listed, changed, retired.
+
+use super::{App, MachineFilter, Refusal, keyed, view};
+use crate::secret;
+use crate::store::NewMachine;
+use jiff::SignedDuration;
+use model::machine::Machine;
+use model::phase::{MachineState, machine_state};
+use model::wire::{Availability, MachineCreate, MachineCreated, MachinePatch, MachineView, Page};
+use model::{Invalid, Labels, MachineName};
+use std::collections::BTreeMap;
+
+/// How long a person has to start the agent of a machine just registered.
+const JOIN_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+/// Rows read at a time where every machine counts.
+const WHOLE_PAGE: u32 = 1000;
+
+impl App {
+    pub async fn machine_create(&self, body: MachineCreate, key: Option<String>) -> Result<MachineCreated, Refusal> {
+        let key = keyed(key, "machine", &body)?;
+        let now = self.hub().clock.now();
+        let join_token = secret::join_token();
+        let new = NewMachine {
+            name: body.name.parse::<MachineName>().map_err(|why| Invalid::new("name", why))?,
+            host: checked_host(body.host)?,
+            port: checked_port(body.port)?,
+            labels: body.labels,
+            pool: None,
+            join: Some((secret::digest(&join_token), now + JOIN_WITHIN)),
+        };
+        let (machine, is_new) = self.hub().store.machine_create(new, key, now).await?;
+        let machine = view::machine(machine, now, self.hub().store.ttl());
+        Ok(MachineCreated { machine, join_token: is_new.then_some(join_token) })
+    }
+
+    pub async fn machine_list(&self, filter: MachineFilter) -> Result<Page<MachineView>, Refusal> {
+        let now = self.hub().clock.now();
+        let ttl = self.hub().store.ttl();
+        let mut cursor = filter.cursor.as_deref().map(parse_cursor).transpose()?;
+        let mut items: Vec<MachineView> = Vec::new();
+        // States are computed, so they are filtered here; pages are read until one is full.
+        loop {
+            let rows = self.hub().store.machine_list(cursor, WHOLE_PAGE).await?;
+            let last_page = rows.len() < WHOLE_PAGE as usize;
+            for row in rows {
+                let fits = row.labels.covers(&filter.labels)
+                    && filter.state.as_deref().is_none_or(|state| machine_state(&row, now, ttl).name() == state);
+                if fits && items.len() == filter.limit as usize {
+                    return Ok(Page { next: items.last().map(|item| item.id.to_string()), items });
+                }
+                cursor = Some(row.id);
+                if fits {
+                    items.push(view::machine(row, now, ttl));
+                }
+            }
+            if last_page {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    pub async fn machine_get(&self, name: &str) -> Result<MachineView, Refusal> {
+        let machine = self.hub().store.machine_get(name).await?;
+        Ok(view::machine(machine, self.hub().clock.now(), self.hub().store.ttl()))
+    }
+
+    pub async fn machine_patch(&self, name: &str, body: MachinePatch) -> Result<MachineView, Refusal> {
+        let now = self.hub().clock.now();
+        let machine = self.hub().store.machine_patch(name, body.labels, body.cordoned, now).await?;
+        Ok(view::machine(machine, now, self.hub().store.ttl()))
+    }
+
+    pub async fn machine_retire(&self, name: &str) -> Result<MachineView, Refusal> {
+        let now = self.hub().clock.now();
+        let machine = self.hub().store.machine_retire(name, now).await?;
+        self.hub().queue.add(machine.id);
+        self.hub().pools.notify_one();
+        Ok(view::machine(machine, now, self.hub().store.ttl()))
+    }
+
+    pub async fn availability(&self, labels: Labels) -> Result<Availability, Refusal> {
+        let mut states: BTreeMap<String, u32> =
+            MachineState::NAMES.iter().map(|name| ((*name).to_owned(), 0)).collect();
+        let now = self.hub().clock.now();
+        for machine in self.every_machine().await?.iter().filter(|machine| machine.labels.covers(&labels)) {
+            let state = machine_state(machine, now, self.hub().store.ttl());
+            *states.entry(state.name().to_owned()).or_default() += 1;
+        }
+        Ok(Availability { total: states.values().sum(), free: states.get("free").copied().unwrap_or(0), states })
+    }
+
+    pub(super) async fn every_machine(&self) -> Result<Vec<Machine>, Refusal> {
+        let mut all: Vec<Machine> = Vec::new();
+        loop {
+            let page = self.hub().store.machine_list(all.last().map(|machine| machine.id), WHOLE_PAGE).await?;
+            let last_page = page.len() < WHOLE_PAGE as usize;
+            all.extend(page);
+            if last_page {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+pub(super) fn parse_cursor<T: std::str::FromStr>(text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|_| Invalid::new("cursor", "give the `next` of the page before").into())
+}
+
+fn checked_host(host: String) -> Result<String, Invalid> {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b".-:".contains(&c);
+    if (1..=253).contains(&host.len()) && host.bytes().all(allowed) {
+        return Ok(host);
+    }
+    Err(Invalid::new("host", "use a host name or an IP address"))
+}
+
+fn checked_port(port: u16) -> Result<u16, Invalid> {
+    if port == 0 { Err(Invalid::new("port", "must be 1 to 65535")) } else { Ok(port) }
+}

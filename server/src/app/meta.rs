@@ -1,0 +1,75 @@
+//! About the server itself: health, version, events, metrics.
+
+use super::{App, Refusal};
+use jiff::SignedDuration;
+use model::Labels;
+use model::machine::Machine;
+use model::wire::{EventView, Health, Page, Version};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Whoever takes longer than this to converge is shown as stuck.
+const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
+#[derive(Default)]
+pub(super) struct Metrics {
+    requests: Family<Vec<(String, String)>, Counter>,
+    pub(super) ready: Counter,
+    pub(super) cleaned: Counter,
+}
+
+impl App {
+    pub fn version(&self) -> Version {
+        Version { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: self.hub().store.epoch() }
+    }
+
+    pub async fn health(&self) -> Result<Health, Refusal> {
+        let now = self.hub().clock.now();
+        let stuck = self.every_machine().await?.iter().filter(|machine| is_stuck(machine, now)).count() as u32;
+        Ok(Health { status: "ok".to_owned(), now, stuck })
+    }
+
+    pub async fn events(&self, after: Option<i64>, limit: u32) -> Result<Page<EventView>, Refusal> {
+        let items = self.hub().store.event_list(after.unwrap_or(0), limit).await?;
+        let full = items.len() == limit as usize;
+        let next = items.last().filter(|_| full).map(|event| event.seq.to_string());
+        Ok(Page { items, next })
+    }
+
+    /// Counts a request.
+    pub fn request_seen(&self, route: &'static str, status: u16) {
+        let labels = vec![("route".to_owned(), route.to_owned()), ("status".to_owned(), status.to_string())];
+        self.0.metrics.requests.get_or_create(&labels).inc();
+    }
+
+    /// In the OpenMetrics text format.
+    pub async fn metrics(&self) -> Result<String, Refusal> {
+        let machines: Family<Vec<(String, String)>, Gauge> = Family::default();
+        for (state, count) in self.availability(Labels::default()).await?.states {
+            machines.get_or_create(&vec![("state".to_owned(), state)]).set(i64::from(count));
+        }
+        let stuck: Gauge = Gauge::default();
+        stuck.set(i64::from(self.health().await?.stuck));
+        let mut registry = Registry::with_prefix("berth");
+        let metrics = &self.0.metrics;
+        registry.register("http_requests", "Requests answered", metrics.requests.clone());
+        registry.register("accounts_ready", "Accounts seen to work", metrics.ready.clone());
+        registry.register("machines_cleaned", "Machines seen clean after a reservation", metrics.cleaned.clone());
+        registry.register("machines", "Machines by state", machines);
+        registry.register("machines_stuck", "Machines not converged for ten minutes", stuck);
+        let mut text = String::new();
+        encode(&mut text, &registry).map_err(|error| Refusal::Internal(error.to_string()))?;
+        Ok(text)
+    }
+}
+
+/// An account that should be there, or be gone, for long and is not.
+fn is_stuck(machine: &Machine, now: model::Timestamp) -> bool {
+    let Some(holding) = &machine.holding else { return false };
+    let since = if holding.ended { holding.expires_at.min(now) } else { holding.since };
+    let waiting = !holding.ready || holding.ended || holding.expires_at <= now;
+    waiting && now.duration_since(since) > STUCK_AFTER
+}

@@ -1,0 +1,58 @@
+//! Pools: what is wanted, and how far it got.
+
+use super::{App, Refusal, view};
+use model::machine::Machine;
+use model::phase::machine_state;
+use model::pool::Pool;
+use model::wire::{PoolPut, PoolView};
+use model::{Invalid, PoolName};
+use std::collections::BTreeMap;
+
+/// The largest pool.
+const MOST: u32 = 10_000;
+
+impl App {
+    pub async fn pool_put(&self, name: &str, body: PoolPut) -> Result<PoolView, Refusal> {
+        let name: PoolName = name.parse().map_err(|why: String| Invalid::new("name", why))?;
+        if body.size > MOST {
+            return Err(Invalid::new("size", format!("at most {MOST}")).into());
+        }
+        if !["docker", "simulated"].contains(&body.provider.as_str()) {
+            return Err(Invalid::new("provider", "must be `docker` or `simulated`").into());
+        }
+        if body.provider == "docker" && body.image.is_empty() {
+            return Err(Invalid::new("image", "name one, such as `berth-debian`").into());
+        }
+        let PoolPut { provider, image, size, labels } = body;
+        let wanted = Pool { name, provider, image, size, labels, problem: None };
+        let pool = self.hub().store.pool_put(wanted, self.hub().clock.now()).await?;
+        self.hub().pools.notify_one();
+        self.pool_view(pool).await
+    }
+
+    pub async fn pool_list(&self) -> Result<Vec<PoolView>, Refusal> {
+        let machines = self.every_machine().await?;
+        let pools = self.hub().store.pool_list().await?;
+        Ok(pools.into_iter().map(|pool| self.with_states(pool, &machines)).collect())
+    }
+
+    pub async fn pool_get(&self, name: &str) -> Result<PoolView, Refusal> {
+        let missing = || Refusal::NotFound(format!("there is no pool `{name}`; GET /v1/pools lists them"));
+        let pool = self.hub().store.pool_get(name.parse().map_err(|_| missing())?).await?;
+        self.pool_view(pool).await
+    }
+
+    async fn pool_view(&self, pool: Pool) -> Result<PoolView, Refusal> {
+        let machines = self.every_machine().await?;
+        Ok(self.with_states(pool, &machines))
+    }
+
+    fn with_states(&self, pool: Pool, machines: &[Machine]) -> PoolView {
+        let now = self.hub().clock.now();
+        let mut states = BTreeMap::new();
+        for machine in machines.iter().filter(|machine| machine.pool.as_ref() == Some(&pool.name)) {
+            *states.entry(machine_state(machine, now, self.hub().store.ttl()).name().to_owned()).or_default() += 1;
+        }
+        view::pool(pool, states)
+    }
+}

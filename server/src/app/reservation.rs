@@ -1,0 +1,203 @@
+//! Reservations: asked for, waited for, extended, released.
+
+use super::machine::parse_cursor;
+use super::{App, Refusal, ReservationFilter, keyed, view};
+use crate::secret;
+use crate::store::{NewReservation, StoredAccount};
+use jiff::SignedDuration;
+use model::phase::{Phase, reservation_phase};
+use model::reservation::{Ask, EndedBy, Login, LoginSecret, Reservation, parse_end};
+use model::wire::{Page, ReservationCreate, ReservationPatch, ReservationView};
+use model::{Invalid, ReservationId};
+
+/// Seconds a request waits for machines, unless it says otherwise.
+const WAIT: u32 = 60;
+/// How often a waiting request looks without having been woken: another server may have written.
+const GLANCE: SignedDuration = SignedDuration::from_secs(1);
+
+impl App {
+    /// Answers when every machine is ready, or the wait is over. An ask that no machine could meet is `Failed`, and
+    /// nothing is held.
+    pub async fn reservation_create(
+        &self,
+        body: ReservationCreate,
+        key: Option<String>,
+    ) -> Result<ReservationView, Refusal> {
+        let now = self.hub().clock.now();
+        let wait = checked_wait(body.wait)?;
+        let key = keyed(key, "reservation", &without_secrets(&body))?;
+        let ask = Ask::parse(body, now)?;
+        let new = NewReservation {
+            username: ask.username,
+            want: ask.want,
+            expires_at: ask.expires_at,
+            account: StoredAccount {
+                password_hash: hashed(&ask.login).await?,
+                ssh_keys: ask.login.ssh_keys,
+                shell: ask.shell,
+                groups: ask.groups,
+                sudo: ask.sudo,
+            },
+        };
+        let (reservation, is_new) = self.hub().store.reservation_create(new, key, now).await?;
+        if is_new {
+            self.wake(&reservation);
+        }
+        let reservation = self.wait_for(reservation, wait, |phase, _| phase != Phase::Pending).await?;
+        if let Some(EndedBy::Failed(why)) = &reservation.ended_by {
+            return Err(Refusal::Failed(format!("{why}; nothing is held any longer, ask again")));
+        }
+        Ok(self.view(reservation))
+    }
+
+    pub async fn reservation_list(&self, filter: ReservationFilter) -> Result<Page<ReservationView>, Refusal> {
+        let now = self.hub().clock.now();
+        let mut cursor: Option<ReservationId> = filter.cursor.as_deref().map(parse_cursor).transpose()?;
+        let live_only = matches!(filter.phase, Some(Phase::Pending | Phase::Ready));
+        let mut items: Vec<ReservationView> = Vec::new();
+        loop {
+            let username = filter.username.clone();
+            let rows = self.hub().store.reservation_list(username, live_only, cursor, filter.limit).await?;
+            let last_page = rows.len() < filter.limit as usize;
+            for row in rows {
+                cursor = Some(row.id);
+                if filter.phase.is_none_or(|phase| reservation_phase(&row, now) == phase) {
+                    items.push(view::reservation(row, now));
+                }
+                if items.len() == filter.limit as usize {
+                    return Ok(Page { items, next: cursor.map(|id| id.to_string()) });
+                }
+            }
+            if last_page {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    pub async fn reservation_get(&self, id: &str) -> Result<ReservationView, Refusal> {
+        let reservation = self.hub().store.reservation_get(parse_id(id)?).await?;
+        Ok(self.view(reservation))
+    }
+
+    /// Extends or shortens; answers when every machine has confirmed the new end, or the wait is over.
+    pub async fn reservation_patch(
+        &self,
+        id: &str,
+        body: ReservationPatch,
+        wait: Option<u32>,
+    ) -> Result<ReservationView, Refusal> {
+        let now = self.hub().clock.now();
+        let (id, wait) = (parse_id(id)?, checked_wait(wait)?);
+        let until = parse_end(body.duration, body.until, now)?;
+        let reservation = self.hub().store.reservation_extend(id, until, now).await?;
+        self.wake(&reservation);
+        let confirmed = |_, reservation: &Reservation| reservation.live_seats().all(|seat| seat.in_sync);
+        let reservation = self.wait_for(reservation, wait, confirmed).await?;
+        Ok(self.view(reservation))
+    }
+
+    /// Answers when nothing of it is left on any machine, or the wait is over.
+    pub async fn reservation_release(&self, id: &str, wait: Option<u32>) -> Result<ReservationView, Refusal> {
+        let (id, wait) = (parse_id(id)?, checked_wait(wait)?);
+        let reservation = self.hub().store.reservation_release(id, self.hub().clock.now()).await?;
+        self.wake(&reservation);
+        let reservation = self.wait_for(reservation, wait, |phase, _| phase == Phase::Ended).await?;
+        Ok(self.view(reservation))
+    }
+
+    /// Ends every reservation; returns how many there were.
+    pub async fn release_all(&self, wait: Option<u32>) -> Result<u32, Refusal> {
+        let live = self.every_live_reservation().await?;
+        for reservation in &live {
+            let ended = self.hub().store.reservation_release(reservation.id, self.hub().clock.now()).await?;
+            self.wake(&ended);
+        }
+        for reservation in &live {
+            self.reservation_release(&reservation.id.to_string(), wait).await?;
+        }
+        Ok(live.len() as u32)
+    }
+
+    async fn every_live_reservation(&self) -> Result<Vec<Reservation>, Refusal> {
+        let mut all: Vec<Reservation> = Vec::new();
+        loop {
+            let cursor = all.last().map(|reservation| reservation.id);
+            let page = self.hub().store.reservation_list(None, true, cursor, 1000).await?;
+            let last_page = page.len() < 1000;
+            all.extend(page);
+            if last_page {
+                return Ok(all);
+            }
+        }
+    }
+
+    fn wake(&self, reservation: &Reservation) {
+        let open = reservation.seats.iter().filter(|seat| seat.cleaned_at.is_none());
+        open.for_each(|seat| self.hub().queue.add(seat.machine));
+        self.hub().expiry.notify_one();
+    }
+
+    async fn wait_for(
+        &self,
+        mut reservation: Reservation,
+        wait: SignedDuration,
+        done: impl Fn(Phase, &Reservation) -> bool,
+    ) -> Result<Reservation, Refusal> {
+        let hub = self.hub();
+        let until = hub.clock.now() + wait;
+        let bell = hub.watchers.watch(reservation.id);
+        loop {
+            let changed = bell.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that a change in between is not missed.
+            changed.as_mut().enable();
+            let now = hub.clock.now();
+            if wait > SignedDuration::ZERO {
+                reservation = hub.store.reservation_get(reservation.id).await?;
+            }
+            if done(reservation_phase(&reservation, now), &reservation) || now >= until {
+                break;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = hub.clock.sleep_until(until.min(now + GLANCE)) => {}
+            }
+        }
+        hub.watchers.leave(reservation.id, bell);
+        Ok(reservation)
+    }
+
+    fn view(&self, reservation: Reservation) -> ReservationView {
+        view::reservation(reservation, self.hub().clock.now())
+    }
+}
+
+/// The password's hash. It goes no further in clear.
+async fn hashed(login: &Login) -> Result<Option<model::account::PasswordHash>, Refusal> {
+    match login.secret.clone() {
+        None => Ok(None),
+        Some(LoginSecret::Hash(hash)) => Ok(Some(hash)),
+        Some(LoginSecret::Password(password)) => {
+            let hashing = tokio::task::spawn_blocking(move || secret::hash(&password));
+            let hash = hashing.await.map_err(|error| Refusal::Internal(error.to_string()))??;
+            Ok(Some(hash))
+        }
+    }
+}
+
+fn without_secrets(body: &ReservationCreate) -> ReservationCreate {
+    ReservationCreate { password: None, password_hash: None, wait: None, ..body.clone() }
+}
+
+fn checked_wait(seconds: Option<u32>) -> Result<SignedDuration, Invalid> {
+    let seconds = seconds.unwrap_or(WAIT);
+    if seconds > WAIT {
+        return Err(Invalid::new("wait", format!("at most {WAIT} seconds")));
+    }
+    Ok(SignedDuration::from_secs(i64::from(seconds)))
+}
+
+fn parse_id(id: &str) -> Result<ReservationId, Refusal> {
+    id.parse().map_err(|_| Refusal::NotFound("there is no such reservation; GET /v1/reservations lists them".to_owned()))
+}
+

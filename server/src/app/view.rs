@@ -1,0 +1,84 @@
+//! Facts as the API shows them.
+
+use model::machine::Machine;
+use model::phase::{MachineState, machine_state, reservation_phase, seat_phase};
+use model::pool::Pool;
+use model::reservation::{EndedBy, Reservation};
+use model::wire::{MachineView, PoolView, ReservationView, SeatView};
+use model::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> MachineView {
+    let state = machine_state(&machine, now, ttl);
+    let name = state.name().to_owned();
+    let reason = match state {
+        MachineState::Maintenance(why) => Some(why),
+        MachineState::Unreachable { since } => Some(format!("not heard of since {since}")),
+        MachineState::Free | MachineState::Held | MachineState::Cleaning | MachineState::Retiring => None,
+    };
+    MachineView {
+        id: machine.id,
+        name: machine.name,
+        host: machine.host,
+        port: machine.port,
+        labels: machine.labels,
+        pool: machine.pool,
+        state: name,
+        reason,
+        cordoned: machine.cordoned_at.is_some(),
+        reservation: machine.holding.map(|holding| holding.reservation),
+        created_at: machine.created_at,
+        seen_at: machine.seen_at,
+        generation: machine.generation,
+        seen_generation: machine.seen_generation,
+        facts: machine.facts,
+    }
+}
+
+pub(super) fn reservation(found: Reservation, now: Timestamp) -> ReservationView {
+    let phase = reservation_phase(&found, now);
+    let seats = found.seats.iter().map(|seat| SeatView {
+        name: seat.machine_name.clone(),
+        host: seat.host.clone(),
+        port: seat.port,
+        uid: seat.uid,
+        phase: seat_phase(&found, seat, now),
+        in_sync: seat.in_sync,
+        ready_at: seat.ready_at,
+        cleaned_at: seat.cleaned_at,
+        error: seat.last_error.clone(),
+    });
+    let machines = seats.collect();
+    let (ended_by, reason) = match found.ended_by {
+        None => (None, None),
+        Some(EndedBy::Released) => (Some("released"), None),
+        Some(EndedBy::Expired) => (Some("expired"), None),
+        Some(EndedBy::Failed(why)) => (Some("failed"), Some(why)),
+    };
+    ReservationView {
+        id: found.id,
+        username: found.username,
+        phase,
+        count: found.count,
+        labels: found.labels,
+        created_at: found.created_at,
+        expires_at: found.expires_at,
+        ended_at: found.ended_at,
+        ended_by: ended_by.map(str::to_owned),
+        reason,
+        machines,
+    }
+}
+
+pub(super) fn pool(pool: Pool, states: BTreeMap<String, u32>) -> PoolView {
+    PoolView {
+        name: pool.name,
+        provider: pool.provider,
+        image: pool.image,
+        size: pool.size,
+        labels: pool.labels,
+        states,
+        problem: pool.problem,
+    }
+}

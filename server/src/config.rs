@@ -1,0 +1,161 @@
+//! Flags, environment and a TOML file: a flag wins over the environment, which wins over the file.
+
+use crate::api::accept::Listener;
+use crate::serve::{DockerSettings, Doors, Settings};
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+/// Lends machines: keeps a pool of them, reserves some for somebody until a time, makes an account appear on each and
+/// takes it away again.
+///
+/// People talk to `--listen` (HTTP, see README.md), agents to `--agent-listen`. No account exists in this version:
+/// whoever reaches `--listen` may do everything, so it is refused beyond loopback.
+#[derive(Debug, Parser)]
+#[command(name = "berth-server", version)]
+pub struct Flags {
+    /// TOML file with the same names as the flags (`agent_listen`, …)
+    #[arg(long, env = "BERTH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    values: Values,
+}
+
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Values {
+    /// Where people are served [default: 127.0.0.1:8080]
+    #[arg(long, env = "BERTH_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where agents are served: `unix:PATH` or a loopback address; may be given several times
+    /// [default: unix:data/agent/agent.sock]
+    #[arg(long, env = "BERTH_AGENT_LISTEN", value_name = "DOOR", value_delimiter = ',')]
+    #[serde(default)]
+    agent_listen: Vec<String>,
+    /// A path (SQLite) or a `postgres://` URL [default: data/berth.db]
+    #[arg(long, env = "BERTH_DATABASE", value_name = "PATH|URL", hide_env_values = true)]
+    database: Option<String>,
+    /// The static agent to put into containers; without it there is no provider `docker`
+    #[arg(long, env = "BERTH_AGENT_BINARY", value_name = "FILE")]
+    agent_binary: Option<PathBuf>,
+    /// Seconds after which a silent machine counts as unreachable [default: 90]
+    #[arg(long, env = "BERTH_TTL", value_name = "SECONDS")]
+    ttl: Option<u64>,
+}
+
+pub struct Config {
+    pub listen: SocketAddr,
+    pub agent_listen: Vec<String>,
+    pub database: String,
+    pub agent_binary: Option<PathBuf>,
+    pub ttl: Duration,
+}
+
+impl Flags {
+    pub fn into_config(self) -> anyhow::Result<Config> {
+        let file = self.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let own = self.values;
+        let agent_listen = if own.agent_listen.is_empty() { file.agent_listen } else { own.agent_listen };
+        let config = Config {
+            listen: own.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            agent_listen: if agent_listen.is_empty() { vec!["unix:data/agent/agent.sock".to_owned()] } else { agent_listen },
+            database: own.database.or(file.database).unwrap_or_else(|| "data/berth.db".to_owned()),
+            agent_binary: own.agent_binary.or(file.agent_binary),
+            ttl: Duration::from_secs(own.ttl.or(file.ttl).unwrap_or(90)),
+        };
+        ensure!((10..=86_400).contains(&config.ttl.as_secs()), "`ttl` must be 10 to 86400 seconds");
+        ensure!(
+            config.listen.ip().is_loopback(),
+            "`listen` is {}, which others can reach, and there are no accounts to keep them out: use 127.0.0.1",
+            config.listen
+        );
+        Ok(config)
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Values> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("`{}` is wrong", path.display()))
+}
+
+impl Config {
+    /// Opens the doors. The folder of the first Unix socket is what containers are given.
+    pub async fn open(self) -> anyhow::Result<(Settings, Doors)> {
+        prepare_database(&self.database)?;
+        let mut agents = Vec::new();
+        let mut door_folder = None;
+        for door in &self.agent_listen {
+            match door.strip_prefix("unix:") {
+                Some(path) => {
+                    let path = std::path::absolute(path)?;
+                    door_folder = door_folder.or_else(|| path.parent().map(Path::to_path_buf));
+                    agents.push(Listener::Unix(bind_socket(&path).await?));
+                }
+                None => agents.push(Listener::Tcp(bind_loopback(door).await?)),
+            }
+        }
+        let docker = match (self.agent_binary, door_folder) {
+            (Some(agent_binary), Some(agent_door)) => {
+                ensure!(agent_binary.is_file(), "`{}` is no agent: build it with `just build`", agent_binary.display());
+                Some(DockerSettings { agent_binary: std::path::absolute(agent_binary)?, agent_door })
+            }
+            (Some(_), None) => bail!("containers need a Unix socket to dial: add `--agent-listen unix:PATH`"),
+            (None, _) => None,
+        };
+        let api = TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}: is another server running there?", self.listen))?;
+        let settings = Settings { database: self.database, ttl: self.ttl, docker, commit_hook: None };
+        Ok((settings, Doors { api: Listener::Tcp(api), agents }))
+    }
+}
+
+/// The database holds password hashes: nobody but us reads it.
+fn prepare_database(database: &str) -> anyhow::Result<()> {
+    if database.contains("://") {
+        return Ok(());
+    }
+    let path = Path::new(database);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        private_folder(folder)?;
+    }
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot open the database `{database}`"))?;
+    Ok(())
+}
+
+fn private_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))
+}
+
+async fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        private_folder(folder)?;
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        bail!("another server answers on `{}`: stop it first", path.display());
+    }
+    // Left behind by a server that was killed.
+    let _ = std::fs::remove_file(path);
+    UnixListener::bind(path).with_context(|| format!("cannot listen on `{}`", path.display()))
+}
+
+async fn bind_loopback(door: &str) -> anyhow::Result<TcpListener> {
+    let address: SocketAddr =
+        door.parse().with_context(|| format!("`agent-listen` is `{door}`: give `unix:PATH` or `127.0.0.1:PORT`"))?;
+    ensure!(address.ip().is_loopback(), "`agent-listen` is {address}: without TLS it must be loopback or `unix:PATH`");
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}

@@ -1,0 +1,63 @@
+//! `berth-server`: flags, log, clock and signals around [`server::serve`].
+
+use clap::Parser;
+use futures_util::future::BoxFuture;
+use model::Timestamp;
+use server::clock::Clock;
+use server::config::Flags;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Flags::parse().into_config()?;
+    let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing::info!(
+        listen = %config.listen,
+        agent_listen = ?config.agent_listen,
+        "open: there are no accounts, whoever reaches us may do everything"
+    );
+    let (settings, doors) = config.open().await?;
+    server::serve::serve(settings, doors, Arc::new(SystemClock), told_to_stop()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn told_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// The wall clock, read here and nowhere else.
+struct SystemClock;
+
+/// Sleeps are cut so that a wall clock that was set is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let left = at.duration_since(SystemClock.now());
+                if left <= jiff::SignedDuration::ZERO {
+                    return;
+                }
+                tokio::time::sleep(left.unsigned_abs().min(LONGEST_SLEEP)).await;
+            }
+        })
+    }
+}

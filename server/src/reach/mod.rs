@@ -1,0 +1,5 @@
+//! Ways to a machine.
+
+mod agent;
+
+pub use agent::Agents;

@@ -1,0 +1,106 @@
+//! The machine loop: wakes the machine's agent, and decides about one that does not get ready.
+
+use super::Hub;
+use crate::store::Failure;
+use jiff::SignedDuration;
+use model::machine::{Holding, Machine};
+use model::{AssignmentId, MachineId, Timestamp};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// How long a machine may take until its account works.
+const READY_WITHIN: SignedDuration = SignedDuration::from_secs(15);
+/// Looks at so many machines at once.
+const ABREAST: usize = 8;
+/// After a failed look.
+const RETRY: SignedDuration = SignedDuration::from_secs(1);
+
+pub(super) async fn run(hub: Arc<Hub>) {
+    let abreast = Arc::new(Semaphore::new(ABREAST));
+    loop {
+        let (due, next) = hub.queue.take_due(hub.clock.now());
+        for machine in due {
+            // First the hint, then the look: an agent starts while we read.
+            hub.agents.wake(machine);
+            let Ok(permit) = abreast.clone().acquire_owned().await else { return };
+            let hub = hub.clone();
+            // A look that panics ends alone; the sweep brings its machine back.
+            tokio::spawn(async move {
+                look(&hub, machine).await;
+                drop(permit);
+            });
+        }
+        match next {
+            Some(at) => tokio::select! {
+                () = hub.queue.added() => {}
+                () = hub.clock.sleep_until(at) => {}
+            },
+            None => hub.queue.added().await,
+        }
+    }
+}
+
+/// What the machine loop does about a machine, decided from facts alone.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    LookAgain(Timestamp),
+    GiveUp { assignment: AssignmentId, why: String, set_aside: bool },
+    /// Retired, empty, and of no pool.
+    Forget,
+}
+
+async fn look(hub: &Hub, id: MachineId) {
+    let now = hub.clock.now();
+    if let Err(failure) = try_look(hub, id, now).await {
+        if matches!(failure, Failure::NotFound(_)) {
+            return;
+        }
+        tracing::warn!(machine = %id, %failure, "will look again");
+        hub.queue.add_at(id, now + RETRY);
+    }
+}
+
+async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failure> {
+    let machine = hub.store.machine_by_id(id).await?;
+    match next(&machine, now) {
+        Next::Nothing => {}
+        Next::LookAgain(at) => hub.queue.add_at(id, at),
+        Next::Forget => {
+            hub.store.machine_gone(id, now).await?;
+            hub.agents.wake(id);
+        }
+        Next::GiveUp { assignment, why, set_aside } => {
+            tracing::warn!(machine = %machine.name, why, "given up for its reservation");
+            let outcome = hub.store.assignment_give_up(assignment, why, set_aside, now).await?;
+            outcome.machines.into_iter().for_each(|machine| hub.queue.add(machine));
+            outcome.reservation.into_iter().for_each(|reservation| hub.watchers.changed(reservation));
+        }
+    }
+    if machine.pool.is_some() && machine.retired_at.is_some() {
+        hub.pools.notify_one();
+    }
+    Ok(())
+}
+
+fn next(machine: &Machine, now: Timestamp) -> Next {
+    match &machine.holding {
+        None if machine.retired_at.is_some() && machine.pool.is_none() => Next::Forget,
+        Some(holding) if !holding.ended && !holding.ready => next_unready(machine, holding, now),
+        None | Some(_) => Next::Nothing,
+    }
+}
+
+fn next_unready(machine: &Machine, holding: &Holding, now: Timestamp) -> Next {
+    let said = holding.last_error.as_deref().unwrap_or("its agent did not answer");
+    let why = format!("machine `{}` could not be made ready: {said}", machine.name);
+    if holding.refused {
+        // The ask does not fit this machine; nothing is wrong with it.
+        return Next::GiveUp { assignment: holding.assignment, why, set_aside: false };
+    }
+    let deadline = holding.since + READY_WITHIN;
+    if now >= deadline {
+        return Next::GiveUp { assignment: holding.assignment, why, set_aside: true };
+    }
+    Next::LookAgain(deadline)
+}

@@ -1,0 +1,70 @@
+//! The loops that make facts come true: machines one by one, pools, expiry. Each is woken by a hint and finds its
+//! work in the database, so that a lost hint costs time and nothing else.
+
+mod expiry;
+mod machine;
+mod pool;
+mod queue;
+mod schedule;
+mod watch;
+
+pub use queue::Queue;
+pub use watch::Watchers;
+
+use crate::clock::Clock;
+use crate::reach::Agents;
+use crate::store::Store;
+use provision::Provider;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// What the loops and the use-cases share.
+pub struct Hub {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub agents: Agents,
+    pub queue: Queue,
+    pub watchers: Watchers,
+    /// A new expiry may be the next one.
+    pub expiry: Notify,
+    /// A pool, or a machine of one, has changed.
+    pub pools: Notify,
+}
+
+impl Hub {
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            clock,
+            agents: Agents::default(),
+            queue: Queue::default(),
+            watchers: Watchers::default(),
+            expiry: Notify::new(),
+            pools: Notify::new(),
+        })
+    }
+}
+
+pub type Providers = HashMap<&'static str, Arc<dyn Provider>>;
+
+/// Starts every loop; they end when the set is dropped.
+pub async fn start(hub: &Arc<Hub>, providers: Providers) -> anyhow::Result<JoinSet<()>> {
+    let mut loops = JoinSet::new();
+    loops.spawn(machine::run(hub.clone()));
+    loops.spawn(expiry::run(hub.clone()));
+    loops.spawn(pool::run(hub.clone(), providers));
+    schedule::start(hub, &mut loops).await?;
+    Ok(loops)
+}
+
+/// Puts everything that has not settled back into the queue.
+pub async fn sweep(hub: &Hub) {
+    match hub.store.machines_unsettled().await {
+        Ok(machines) => machines.into_iter().for_each(|machine| hub.queue.add(machine)),
+        Err(failure) => tracing::warn!(%failure, "cannot look for unsettled machines"),
+    }
+    hub.expiry.notify_one();
+    hub.pools.notify_one();
+}

@@ -1,0 +1,58 @@
+//! Tokens and password hashes.
+
+use crate::store::Failure;
+use data_encoding::HEXLOWER;
+use model::account::{Password, PasswordHash};
+use sha_crypt::{PasswordHasher, ShaCrypt};
+use sha2::{Digest, Sha256};
+
+/// crypt(3) keeps 16 characters of salt, which these make.
+const SALT_BYTES: usize = 12;
+
+/// A fresh token with which one agent may enrol.
+pub fn join_token() -> String {
+    format!("berth_join_{}", HEXLOWER.encode(&random::<32>()))
+}
+
+/// What is stored of a token: its SHA-256 in hex.
+pub fn digest(text: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(text))
+}
+
+/// A `$6$` hash for the machines' shadow files, which Debian, Alpine and BusyBox all verify.
+pub fn hash(password: &Password) -> Result<PasswordHash, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Internal(format!("cannot hash the password: {error}"));
+    let hash = ShaCrypt::default()
+        .hash_password_with_salt(password.expose().as_bytes(), &random::<SALT_BYTES>())
+        .map_err(|error| failed(&error))?;
+    hash.as_str().parse().map_err(|error: String| failed(&error))
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // The kernel's generator does not fail once the system is up; without it nothing here could be kept safe.
+    getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no randomness: {error}"));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_salted_and_of_the_form_crypt_knows() {
+        let password = Password::try_from("test".to_owned()).unwrap();
+        let (one, two) = (hash(&password).unwrap(), hash(&password).unwrap());
+        assert_ne!(one, two);
+        let parts: Vec<&str> = one.as_str().split('$').collect();
+        assert_eq!(parts[1], "6", "{:?}", one.as_str());
+        assert_eq!(parts[parts.len() - 2].len(), 16);
+        assert_eq!(parts[parts.len() - 1].len(), 86);
+    }
+
+    #[test]
+    fn tokens_are_never_the_same() {
+        assert_ne!(join_token(), join_token());
+        assert_eq!(digest("").len(), 64);
+    }
+}

@@ -1,0 +1,107 @@
+//! Puts the parts together and runs them until told to stop.
+
+use crate::api::accept::{self, Limits, Listener};
+use crate::app::{App, Refusal};
+use crate::clock::Clock;
+use crate::store::{CommitHook, Store};
+use crate::{api, reconcile};
+use anyhow::Context;
+use futures_util::future::{BoxFuture, join_all};
+use model::wire::{EnrolAnswer, EnrolRequest, SyncAnswer, SyncRequest};
+use provision::{Docker, Door, DoorError, Provider, Simulated};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+const API_CONNECTIONS: usize = 2_048;
+const AGENT_CONNECTIONS: usize = 10_000;
+/// How long requests under way may take when the server stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// What a server needs to know beside its listeners.
+pub struct Settings {
+    pub database: String,
+    /// A machine not heard of for longer is unreachable.
+    pub ttl: Duration,
+    /// For Docker: the agent to put into containers, and the folder of the socket it dials.
+    pub docker: Option<DockerSettings>,
+    /// Stops the store at a chosen commit, as a crash would; for tests.
+    pub commit_hook: Option<CommitHook>,
+}
+
+pub struct DockerSettings {
+    pub agent_binary: PathBuf,
+    pub agent_door: PathBuf,
+}
+
+/// Where we listen: for people, and for agents.
+pub struct Doors {
+    pub api: Listener,
+    pub agents: Vec<Listener>,
+}
+
+/// Serves until `stop` completes.
+pub async fn serve(
+    settings: Settings,
+    doors: Doors,
+    clock: Arc<dyn Clock>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let Settings { database, ttl, docker, commit_hook } = settings;
+    let now = clock.now();
+    let store = tokio::task::spawn_blocking(move || Store::open(&database, ttl, now, commit_hook))
+        .await?
+        .context("cannot open the database; is its path or URL right?")?;
+    let hub = reconcile::Hub::new(store, clock);
+    let app = App::new(hub.clone());
+    let loops = reconcile::start(&hub, providers(&app, docker)?).await?;
+    reconcile::sweep(&hub).await;
+    let (stopping, stopped) = watch::channel(false);
+    let people = accept::serve(
+        doors.api,
+        api::routes(app.clone()),
+        Limits { connections: API_CONNECTIONS },
+        stopped.clone(),
+        DRAIN,
+    );
+    let agents = join_all(doors.agents.into_iter().map(|door| {
+        let limits = Limits { connections: AGENT_CONNECTIONS };
+        // Parked syncs have nothing to finish.
+        accept::serve(door, api::agent_routes(app.clone()), limits, stopped.clone(), Duration::ZERO)
+    }));
+    tokio::join!(people, agents, async {
+        stop.await;
+        let _ = stopping.send(true);
+    });
+    drop(loops);
+    Ok(())
+}
+
+fn providers(app: &App, docker: Option<DockerSettings>) -> anyhow::Result<reconcile::Providers> {
+    let simulated: Arc<dyn Provider> = Arc::new(Simulated::new(Arc::new(InProcess(app.clone()))));
+    let mut providers = reconcile::Providers::from([("simulated", simulated)]);
+    if let Some(docker) = docker {
+        let docker = Docker::connect(app.version().epoch, docker.agent_binary, docker.agent_door)?;
+        providers.insert("docker", Arc::new(docker));
+    }
+    Ok(providers)
+}
+
+/// The agents' door for machines that live in this process.
+struct InProcess(App);
+
+impl Door for InProcess {
+    fn enrol(&self, request: EnrolRequest) -> BoxFuture<'_, Result<EnrolAnswer, String>> {
+        Box::pin(async move { self.0.agent_enrol(request).await.map_err(|refusal| refusal.to_string()) })
+    }
+
+    fn sync(&self, credential: String, request: SyncRequest) -> BoxFuture<'_, Result<SyncAnswer, DoorError>> {
+        Box::pin(async move {
+            self.0.agent_sync(&credential, request).await.map_err(|refusal| match refusal {
+                Refusal::Gone(_) => DoorError::Gone,
+                other => DoorError::Other(other.to_string()),
+            })
+        })
+    }
+}

@@ -1,0 +1,329 @@
+//! Machines: registered, looked at, changed, retired.
+
+use super::event::{About, record};
+use super::row::{AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, text, time, to_json};
+use super::schema::{assignment, join_token, machine, reservation};
+use super::{Conn, Failure, Store};
+use diesel::prelude::*;
+use model::allocate::{Shortage, Want, allocate};
+use model::machine::{FIRST_UID, Machine};
+use model::report::Facts;
+use model::spec::{AccountSpec, Spec};
+use model::{Epoch, Labels, MachineId, MachineName, PoolName, Timestamp};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Free machines are looked through so many at a time.
+const CANDIDATES: i64 = 128;
+
+pub struct NewMachine {
+    pub name: MachineName,
+    pub host: String,
+    pub port: u16,
+    pub labels: Labels,
+    pub pool: Option<PoolName>,
+    /// SHA-256 of the token that lets one agent enrol, and until when.
+    pub join: Option<(String, Timestamp)>,
+}
+
+impl Store {
+    /// Registers a machine. The same idempotency key answers with the machine it made (and `false`).
+    pub async fn machine_create(
+        &self,
+        new: NewMachine,
+        key: Option<super::reservation::Key>,
+        now: Timestamp,
+    ) -> Result<(Machine, bool), Failure> {
+        self.write(move |conn| {
+            if let Some(id) = key.as_ref().map(|key| key.find(conn)).transpose()?.flatten() {
+                return Ok((by_id(conn, &id)?, false));
+            }
+            let taken = machine::table
+                .filter(machine::name.eq(new.name.as_str()).and(machine::gone_at.is_null()))
+                .count()
+                .get_result::<i64>(conn)?;
+            if taken > 0 {
+                return Err(Failure::Conflict(format!(
+                    "a machine named `{}` exists already; choose another name, or retire that one first",
+                    new.name
+                )));
+            }
+            let row = insert(conn, new, now)?;
+            if let Some(key) = key {
+                key.keep(conn, &row.id, now)?;
+            }
+            Ok((row.into_machine(None)?, true))
+        })
+        .await
+    }
+
+    /// Those not gone, in the order they were registered in, from after `cursor` on.
+    pub async fn machine_list(&self, cursor: Option<MachineId>, limit: u32) -> Result<Vec<Machine>, Failure> {
+        self.read(move |conn| {
+            let after = cursor.map(|id| id.to_string()).unwrap_or_default();
+            let rows = machine::table
+                .filter(machine::gone_at.is_null().and(machine::id.gt(after)))
+                .order(machine::id)
+                .limit(i64::from(limit))
+                .select(MachineRow::as_select())
+                .load(conn)?;
+            with_holdings(conn, rows)
+        })
+        .await
+    }
+
+    pub async fn machine_get(&self, name: &str) -> Result<Machine, Failure> {
+        let name = name.to_owned();
+        self.read(move |conn| by_name(conn, &name)).await
+    }
+
+    pub async fn machine_by_id(&self, id: MachineId) -> Result<Machine, Failure> {
+        self.read(move |conn| by_id(conn, &id.to_string())).await
+    }
+
+    pub async fn machine_patch(
+        &self,
+        name: &str,
+        labels: Option<Labels>,
+        cordoned: Option<bool>,
+        now: Timestamp,
+    ) -> Result<Machine, Failure> {
+        let name = name.to_owned();
+        self.write(move |conn| {
+            let found = by_name(conn, &name)?;
+            let row = machine::table.find(found.id.to_string());
+            if let Some(labels) = labels {
+                diesel::update(row.clone()).set(machine::labels.eq(to_json(&labels)?)).execute(conn)?;
+                record(conn, now, "machine.labelled", About { machine: Some(&name), ..About::default() })?;
+            }
+            if let Some(cordon) = cordoned.filter(|cordon| *cordon != found.cordoned_at.is_some()) {
+                let at = cordon.then(|| micros(now));
+                diesel::update(row).set(machine::cordoned_at.eq(at)).execute(conn)?;
+                let kind = if cordon { "machine.cordoned" } else { "machine.uncordoned" };
+                record(conn, now, kind, About { machine: Some(&name), ..About::default() })?;
+            }
+            by_name(conn, &name)
+        })
+        .await
+    }
+
+    /// Takes a machine out of service. Whoever is on it loses the account first; then it goes.
+    pub async fn machine_retire(&self, name: &str, now: Timestamp) -> Result<Machine, Failure> {
+        let name = name.to_owned();
+        self.write(move |conn| {
+            let found = by_name(conn, &name)?;
+            retire(conn, &found, now)?;
+            by_name(conn, &name)
+        })
+        .await
+    }
+
+    /// Machines whose newest spec was not confirmed or that are to go: what a sweep puts into the queue.
+    pub async fn machines_unsettled(&self) -> Result<Vec<MachineId>, Failure> {
+        self.read(|conn| {
+            let behind = machine::seen_generation.ne(machine::generation).or(machine::retired_at.is_not_null());
+            let ids: Vec<String> = machine::table
+                .filter(machine::gone_at.is_null().and(behind))
+                .select(machine::id)
+                .load(conn)?;
+            ids.iter().map(|id| text("machine.id", id)).collect()
+        })
+        .await
+    }
+
+    /// The spec of a machine when it is newer than `generation`; `Gone` when the machine is.
+    pub async fn spec_newer(&self, id: MachineId, generation: u64) -> Result<Option<Spec>, Failure> {
+        let epoch = self.epoch;
+        self.read(move |conn| {
+            let row: MachineRow = machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
+            refuse_gone(&row)?;
+            if row.generation <= generation as i64 {
+                return Ok(None);
+            }
+            spec_of(conn, epoch, &row).map(Some)
+        })
+        .await
+    }
+
+    /// Takes away what is left of a machine that is retired, empty and known by nobody but its agent.
+    pub async fn machine_gone(&self, id: MachineId, now: Timestamp) -> Result<(), Failure> {
+        self.write(move |conn| {
+            diesel::update(machine::table.find(id.to_string()))
+                .set(machine::gone_at.eq(micros(now)))
+                .execute(conn)?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+pub(crate) fn refuse_gone(row: &MachineRow) -> Result<(), Failure> {
+    if row.gone_at.is_some() {
+        return Err(Failure::Gone(format!("machine `{}` is no longer wanted; its agent may stop", row.name)));
+    }
+    Ok(())
+}
+
+pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result<MachineRow, Failure> {
+    let row = MachineRow {
+        id: MachineId::new(now).to_string(),
+        name: new.name.to_string(),
+        host: new.host,
+        port: i64::from(new.port),
+        labels: to_json(&new.labels)?,
+        pool: new.pool.map(|pool| pool.to_string()),
+        created_at: micros(now),
+        incarnation: None,
+        credential: None,
+        next_uid: i64::from(FIRST_UID),
+        generation: 1,
+        seen_generation: 0,
+        seen_at: None,
+        problem: None,
+        facts: to_json(&Facts::default())?,
+        cordoned_at: None,
+        retired_at: None,
+        aside_until: None,
+        aside_why: None,
+        failures: 0,
+        gone_at: None,
+    };
+    diesel::insert_into(machine::table).values(row.clone()).execute(conn)?;
+    if let Some((digest, expires_at)) = new.join {
+        add_join_token(conn, &row.id, digest, expires_at)?;
+    }
+    record(conn, now, "machine.created", About { machine: Some(&row.name), ..About::default() })?;
+    Ok(row)
+}
+
+pub(crate) fn add_join_token(
+    conn: &mut Conn,
+    machine: &str,
+    digest: String,
+    expires_at: Timestamp,
+) -> Result<(), Failure> {
+    diesel::insert_into(join_token::table)
+        .values((
+            join_token::digest.eq(digest),
+            join_token::machine_id.eq(machine),
+            join_token::expires_at.eq(micros(expires_at)),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(crate) fn retire(conn: &mut Conn, found: &Machine, now: Timestamp) -> Result<(), Failure> {
+    if found.retired_at.is_some() {
+        return Ok(());
+    }
+    diesel::update(machine::table.find(found.id.to_string()))
+        .set((machine::retired_at.eq(micros(now)), machine::generation.eq(machine::generation + 1)))
+        .execute(conn)?;
+    record(conn, now, "machine.retired", About { machine: Some(found.name.as_str()), ..About::default() })?;
+    if let Some(holding) = &found.holding {
+        super::reservation::give_up(conn, holding.assignment, "its machine was retired", now)?;
+    }
+    Ok(())
+}
+
+/// Completes rows with what each holds, in their order.
+pub(crate) fn with_holdings(conn: &mut Conn, rows: Vec<MachineRow>) -> Result<Vec<Machine>, Failure> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let open: Vec<(AssignmentRow, ReservationRow)> = assignment::table
+        .inner_join(reservation::table)
+        .filter(assignment::cleaned_at.is_null().and(assignment::machine_id.eq_any(ids)))
+        .select((AssignmentRow::as_select(), ReservationRow::as_select()))
+        .load(conn)?;
+    let mut holdings = HashMap::new();
+    for (seat, reservation) in open {
+        holdings.insert(seat.machine_id.clone(), seat.holding(&reservation)?);
+    }
+    rows.into_iter().map(|row| { let holding = holdings.remove(&row.id); row.into_machine(holding) }).collect()
+}
+
+fn one(conn: &mut Conn, row: Option<MachineRow>, missing: impl FnOnce() -> String) -> Result<Machine, Failure> {
+    let row = row.ok_or_else(|| Failure::NotFound(missing()))?;
+    with_holdings(conn, vec![row])?.pop().ok_or(Failure::Race)
+}
+
+pub(crate) fn by_id(conn: &mut Conn, id: &str) -> Result<Machine, Failure> {
+    let row = machine::table.find(id).select(MachineRow::as_select()).first(conn).optional()?;
+    one(conn, row, || format!("there is no machine `{id}`"))
+}
+
+pub(crate) fn by_name(conn: &mut Conn, name: &str) -> Result<Machine, Failure> {
+    let row = machine::table
+        .filter(machine::name.eq(name).and(machine::gone_at.is_null()))
+        .select(MachineRow::as_select())
+        .first(conn)
+        .optional()?;
+    one(conn, row, || format!("there is no machine `{name}`; GET /v1/machines lists them"))
+}
+
+/// Finds machines for an ask among those nobody holds, page by page, so that a large fleet costs no more than a small
+/// one. The pure rule decides; the query only leaves out what could never fit.
+pub(crate) fn choose(conn: &mut Conn, want: &Want, ttl: Duration, now: Timestamp) -> Result<Vec<MachineId>, Failure> {
+    if let Want::Named(names) = want {
+        let names: Vec<&str> = names.iter().map(MachineName::as_str).collect();
+        let rows = machine::table
+            .filter(machine::name.eq_any(names).and(machine::gone_at.is_null()))
+            .select(MachineRow::as_select())
+            .load(conn)?;
+        return Ok(allocate(want, &with_holdings(conn, rows)?, now, ttl)?);
+    }
+    let mut candidates = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = unheld(conn, &cursor)?;
+        let last = page.last().map(|row| row.id.clone());
+        let whole = (page.len() as i64) < CANDIDATES;
+        for row in page {
+            candidates.push(row.into_machine(None)?);
+        }
+        match (allocate(want, &candidates, now, ttl), last) {
+            (Err(Shortage::TooFew { .. }), Some(last)) if !whole => cursor = last,
+            (outcome, _) => return Ok(outcome?),
+        }
+    }
+}
+
+fn unheld(conn: &mut Conn, after: &str) -> QueryResult<Vec<MachineRow>> {
+    let open = assignment::table
+        .filter(assignment::machine_id.eq(machine::id).and(assignment::cleaned_at.is_null()));
+    machine::table
+        .filter(machine::id.gt(after))
+        .filter(machine::gone_at.is_null().and(machine::retired_at.is_null()).and(machine::cordoned_at.is_null()))
+        .filter(diesel::dsl::not(diesel::dsl::exists(open)))
+        .order(machine::id)
+        .limit(CANDIDATES)
+        .select(MachineRow::as_select())
+        .load(conn)
+}
+
+/// What a machine should have now.
+pub(crate) fn spec_of(conn: &mut Conn, epoch: Epoch, row: &MachineRow) -> Result<Spec, Failure> {
+    let live = assignment::table
+        .inner_join(reservation::table)
+        .filter(assignment::machine_id.eq(&row.id))
+        .filter(assignment::cleaned_at.is_null().and(assignment::given_up_at.is_null()))
+        .filter(reservation::ended_at.is_null())
+        .select((AssignmentRow::as_select(), ReservationRow::as_select()))
+        .load::<(AssignmentRow, ReservationRow)>(conn)?;
+    let accounts = live.into_iter().map(account_spec).collect::<Result<_, _>>()?;
+    Ok(Spec { epoch, generation: row.generation as u64, accounts })
+}
+
+fn account_spec((seat, reservation): (AssignmentRow, ReservationRow)) -> Result<AccountSpec, Failure> {
+    let account: StoredAccount = json("reservation.account", &reservation.account)?;
+    Ok(AccountSpec {
+        assignment: text("assignment.id", &seat.id)?,
+        name: text("reservation.username", &reservation.username)?,
+        uid: seat.uid as u32,
+        password_hash: account.password_hash,
+        ssh_keys: account.ssh_keys,
+        shell: account.shell,
+        groups: account.groups,
+        sudo: account.sudo,
+        not_after: time(reservation.expires_at)?,
+    })
+}

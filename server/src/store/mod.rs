@@ -1,0 +1,136 @@
+//! Facts, kept durably: the only place that speaks to a database.
+//!
+//! Writes go through one writer and are committed in groups; reads have connections of their own. Functions are named
+//! noun first, and take `now` as an argument.
+
+mod connection;
+mod enrolment;
+mod event;
+mod machine;
+mod pool;
+mod report;
+mod reservation;
+mod row;
+mod schema;
+mod writer;
+
+pub(crate) use connection::Conn;
+pub use enrolment::Enrolled;
+pub use machine::NewMachine;
+pub use report::{Received, Seen};
+pub use reservation::{GiveUp, Key, NewReservation};
+pub use row::StoredAccount;
+pub use writer::{CommitHook, CommitSide};
+
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use model::allocate::Shortage;
+use model::{Epoch, Timestamp};
+use std::time::Duration;
+
+/// Why a fact was not written or read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    KeyReused(String),
+    #[error(transparent)]
+    Shortage(#[from] Shortage),
+    #[error("{0}")]
+    Unauthorised(String),
+    #[error("{0}")]
+    Gone(String),
+    /// The same again: somebody else wrote at the same moment.
+    #[error("somebody else changed this at the same moment; try again")]
+    Race,
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<DieselError> for Failure {
+    fn from(error: DieselError) -> Self {
+        match error {
+            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Self::Race,
+            DieselError::DatabaseError(
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::SerializationFailure,
+                info,
+            ) => Self::Unavailable(format!("the database: {}; try again", info.message())),
+            other => Self::Internal(format!("the database: {other}")),
+        }
+    }
+}
+
+/// What distinguishes one database from another.
+#[derive(Clone)]
+pub struct Store {
+    writer: writer::Writer,
+    readers: connection::Readers,
+    epoch: Epoch,
+    /// A machine not heard of for longer is unreachable.
+    ttl: Duration,
+}
+
+impl Store {
+    /// Opens (or makes) the database of a path or `postgres://` URL and brings its schema up to date. Blocks.
+    pub fn open(url: &str, ttl: Duration, now: Timestamp, hook: Option<CommitHook>) -> Result<Self, Failure> {
+        let connector = connection::Connector::new(url);
+        connector.migrate()?;
+        let readers = connection::readers(connector.clone())?;
+        let epoch = epoch_of(&connector, now)?;
+        Ok(Self { writer: writer::Writer::start(connector, hook)?, readers, epoch, ttl })
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Conn) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.writer.write(change).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Conn) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let readers = self.readers.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut conn =
+                readers.get().map_err(|error| Failure::Unavailable(format!("the database is busy: {error}")))?;
+            look(&mut conn)
+        });
+        read.await.unwrap_or_else(|error| Err(Failure::Internal(format!("a read failed: {error}"))))
+    }
+}
+
+/// The database's own id, made with it.
+fn epoch_of(connector: &connection::Connector, now: Timestamp) -> Result<Epoch, Failure> {
+    let failed = |why: String| Failure::Unavailable(format!("cannot read the database's epoch: {why}"));
+    let mut conn = connector.open().map_err(|error| failed(error.to_string()))?;
+    connection::begin(&mut conn)?;
+    let found: Option<String> =
+        schema::meta::table.find("epoch").select(schema::meta::value).first(&mut conn).optional()?;
+    let epoch = match found {
+        Some(text) => text.parse().map_err(|_| failed(format!("`{text}` is none")))?,
+        None => {
+            let epoch = Epoch::new(now);
+            diesel::insert_into(schema::meta::table)
+                .values((schema::meta::key.eq("epoch"), schema::meta::value.eq(epoch.to_string())))
+                .execute(&mut conn)?;
+            epoch
+        }
+    };
+    connection::commit(&mut conn)?;
+    Ok(epoch)
+}

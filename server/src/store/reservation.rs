@@ -1,0 +1,420 @@
+//! Reservations: made, extended, ended, and their machines replaced.
+
+use super::event::{About, record};
+use super::machine::choose;
+use super::row::{AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, text, time_option, to_json};
+use super::schema::{assignment, idempotency, machine, reservation};
+use super::{Conn, Failure, Store};
+use diesel::prelude::*;
+use jiff::SignedDuration;
+use model::allocate::{Shortage, Want};
+use model::reservation::{Assignment, EndedBy, Reservation};
+use model::{AssignmentId, Labels, MachineId, ReservationId, Timestamp, UserName};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How long a machine is kept back after it failed, doubled with every failure in a row.
+const ASIDE: SignedDuration = SignedDuration::from_mins(1);
+const ASIDE_DOUBLINGS: i64 = 6;
+/// A reservation whose machines were replaced so often fails: the ask itself must be at fault.
+const REPLACEMENTS_PER_SEAT: usize = 3;
+
+pub struct NewReservation {
+    pub username: UserName,
+    pub want: Want,
+    pub account: StoredAccount,
+    pub expires_at: Timestamp,
+}
+
+/// A client's `Idempotency-Key` with a digest of what was asked under it.
+pub struct Key {
+    pub key: String,
+    pub request: String,
+}
+
+impl Key {
+    /// What this key made before; refused when it was used for something else.
+    pub(crate) fn find(&self, conn: &mut Conn) -> Result<Option<String>, Failure> {
+        let found: Option<(String, String)> = idempotency::table
+            .find(&self.key)
+            .select((idempotency::request, idempotency::resource))
+            .first(conn)
+            .optional()?;
+        match found {
+            Some((request, _)) if request != self.request => Err(Failure::KeyReused(
+                "this Idempotency-Key was used for a different request; use a new one".to_owned(),
+            )),
+            found => Ok(found.map(|(_, resource)| resource)),
+        }
+    }
+
+    pub(crate) fn keep(&self, conn: &mut Conn, resource: &str, now: Timestamp) -> Result<(), Failure> {
+        diesel::insert_into(idempotency::table)
+            .values((
+                idempotency::key.eq(&self.key),
+                idempotency::request.eq(&self.request),
+                idempotency::resource.eq(resource),
+                idempotency::created_at.eq(micros(now)),
+            ))
+            .execute(conn)?;
+        Ok(())
+    }
+}
+
+/// What became of a machine that was given up.
+#[derive(Debug, Default)]
+pub struct GiveUp {
+    pub reservation: Option<ReservationId>,
+    /// Whose specs changed.
+    pub machines: Vec<MachineId>,
+}
+
+impl Store {
+    /// All or nothing, in one transaction. Returns the reservation and whether it is new.
+    pub async fn reservation_create(
+        &self,
+        new: NewReservation,
+        key: Option<Key>,
+        now: Timestamp,
+    ) -> Result<(Reservation, bool), Failure> {
+        let ttl = self.ttl;
+        self.write(move |conn| {
+            if let Some(id) = key.as_ref().map(|key| key.find(conn)).transpose()?.flatten() {
+                return Ok((load(conn, &id)?, false));
+            }
+            let chosen = choose(conn, &new.want, ttl, now)?;
+            let row = insert(conn, &new, now)?;
+            for machine in &chosen {
+                seat(conn, &row.id, *machine, now)?;
+            }
+            if let Some(key) = key {
+                key.keep(conn, &row.id, now)?;
+            }
+            record(conn, now, "reservation.created", About {
+                reservation: Some(&row.id),
+                detail: new.username.as_str(),
+                ..About::default()
+            })?;
+            Ok((load(conn, &row.id)?, true))
+        })
+        .await
+    }
+
+    pub async fn reservation_get(&self, id: ReservationId) -> Result<Reservation, Failure> {
+        self.read(move |conn| load(conn, &id.to_string())).await
+    }
+
+    /// Newest first, from before `cursor` on.
+    pub async fn reservation_list(
+        &self,
+        username: Option<String>,
+        live_only: bool,
+        cursor: Option<ReservationId>,
+        limit: u32,
+    ) -> Result<Vec<Reservation>, Failure> {
+        self.read(move |conn| {
+            let mut query = reservation::table.select(ReservationRow::as_select()).into_boxed();
+            if let Some(cursor) = cursor {
+                query = query.filter(reservation::id.lt(cursor.to_string()));
+            }
+            if let Some(username) = username {
+                query = query.filter(reservation::username.eq(username));
+            }
+            if live_only {
+                query = query.filter(reservation::ended_at.is_null());
+            }
+            let rows = query.order(reservation::id.desc()).limit(i64::from(limit)).load(conn)?;
+            with_seats(conn, rows)
+        })
+        .await
+    }
+
+    /// Sets another end; refused once it has ended.
+    pub async fn reservation_extend(
+        &self,
+        id: ReservationId,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Reservation, Failure> {
+        self.write(move |conn| {
+            let id = id.to_string();
+            let found = load(conn, &id)?;
+            if found.ended_at.is_some() || found.expires_at <= now {
+                return Err(Failure::Conflict("this reservation has ended; make a new one".to_owned()));
+            }
+            diesel::update(reservation::table.find(&id))
+                .set(reservation::expires_at.eq(micros(expires_at)))
+                .execute(conn)?;
+            bump(conn, &id)?;
+            let until = format!("until {expires_at}");
+            record(conn, now, "reservation.extended", About {
+                reservation: Some(&id),
+                detail: &until,
+                ..About::default()
+            })?;
+            load(conn, &id)
+        })
+        .await
+    }
+
+    /// Ends a reservation now; a second time changes nothing.
+    pub async fn reservation_release(&self, id: ReservationId, now: Timestamp) -> Result<Reservation, Failure> {
+        self.write(move |conn| {
+            let id = id.to_string();
+            let found = load(conn, &id)?;
+            if found.ended_at.is_none() {
+                end(conn, &id, &EndedBy::Released, now)?;
+            }
+            load(conn, &id)
+        })
+        .await
+    }
+
+    /// Ends everything whose time is up; returns what it ended.
+    pub async fn reservations_expire(&self, now: Timestamp) -> Result<Vec<Reservation>, Failure> {
+        self.write(move |conn| {
+            let due: Vec<String> = reservation::table
+                .filter(reservation::ended_at.is_null().and(reservation::expires_at.le(micros(now))))
+                .select(reservation::id)
+                .load(conn)?;
+            due.iter()
+                .map(|id| {
+                    end(conn, id, &EndedBy::Expired, now)?;
+                    load(conn, id)
+                })
+                .collect()
+        })
+        .await
+    }
+
+    pub async fn next_expiry(&self) -> Result<Option<Timestamp>, Failure> {
+        self.read(|conn| {
+            let next: Option<i64> = reservation::table
+                .filter(reservation::ended_at.is_null())
+                .select(diesel::dsl::min(reservation::expires_at))
+                .first(conn)?;
+            time_option(next)
+        })
+        .await
+    }
+
+    /// Gives up a machine that could not be made ready and puts another in its place, or ends the reservation.
+    pub async fn assignment_give_up(
+        &self,
+        id: AssignmentId,
+        why: String,
+        set_aside: bool,
+        now: Timestamp,
+    ) -> Result<GiveUp, Failure> {
+        let ttl = self.ttl;
+        self.write(move |conn| {
+            let row = assignment_row(conn, id)?;
+            if row.given_up_at.is_some() || row.cleaned_at.is_some() || row.ready_at.is_some() {
+                return Ok(GiveUp::default());
+            }
+            if set_aside {
+                put_aside(conn, &row.machine_id, &why, now)?;
+            }
+            give_up(conn, id, &why, now)?;
+            replace(conn, &row, &why, ttl, now)
+        })
+        .await
+    }
+
+    /// Forgets idempotency keys after a day.
+    pub async fn keys_forget(&self, now: Timestamp) -> Result<(), Failure> {
+        let before = micros(now) - 24 * 3600 * 1_000_000;
+        self.write(move |conn| {
+            diesel::delete(idempotency::table.filter(idempotency::created_at.lt(before))).execute(conn)?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn assignment_row(conn: &mut Conn, id: AssignmentId) -> Result<AssignmentRow, Failure> {
+    Ok(assignment::table.find(id.to_string()).select(AssignmentRow::as_select()).first(conn)?)
+}
+
+fn insert(conn: &mut Conn, new: &NewReservation, now: Timestamp) -> Result<ReservationRow, Failure> {
+    let (labels, named) = match &new.want {
+        Want::Count { labels, .. } => (labels.clone(), 0),
+        Want::Named(_) => (Labels::default(), 1),
+    };
+    let row = ReservationRow {
+        id: ReservationId::new(now).to_string(),
+        username: new.username.to_string(),
+        count: i64::from(new.want.count()),
+        labels: to_json(&labels)?,
+        named,
+        account: to_json(&new.account)?,
+        created_at: micros(now),
+        expires_at: micros(new.expires_at),
+        ended_at: None,
+        ended_by: None,
+        reason: None,
+    };
+    diesel::insert_into(reservation::table).values(row.clone()).execute(conn)?;
+    Ok(row)
+}
+
+/// Gives a machine to a reservation, with a UID that machine never gave to anybody.
+fn seat(conn: &mut Conn, reservation: &str, machine: MachineId, now: Timestamp) -> Result<(), Failure> {
+    let next: i64 = diesel::update(machine::table.find(machine.to_string()))
+        .set((machine::next_uid.eq(machine::next_uid + 1), machine::generation.eq(machine::generation + 1)))
+        .returning(machine::next_uid)
+        .get_result(conn)?;
+    let row = AssignmentRow {
+        id: AssignmentId::new(now).to_string(),
+        reservation_id: reservation.to_owned(),
+        machine_id: machine.to_string(),
+        uid: next - 1,
+        created_at: micros(now),
+        ready_at: None,
+        refused_at: None,
+        given_up_at: None,
+        cleaned_at: None,
+        attempts: 0,
+        last_error: None,
+    };
+    diesel::insert_into(assignment::table).values(row).execute(conn)?;
+    Ok(())
+}
+
+/// A newer generation for every machine that still has something of this reservation.
+fn bump(conn: &mut Conn, reservation: &str) -> Result<(), Failure> {
+    let open = assignment::table
+        .filter(assignment::reservation_id.eq(reservation).and(assignment::cleaned_at.is_null()))
+        .select(assignment::machine_id);
+    diesel::update(machine::table.filter(machine::id.eq_any(open)))
+        .set(machine::generation.eq(machine::generation + 1))
+        .execute(conn)?;
+    Ok(())
+}
+
+pub(crate) fn end(conn: &mut Conn, id: &str, by: &EndedBy, now: Timestamp) -> Result<(), Failure> {
+    let (kind, reason) = match by {
+        EndedBy::Released => ("released", None),
+        EndedBy::Expired => ("expired", None),
+        EndedBy::Failed(why) => ("failed", Some(why.as_str())),
+    };
+    diesel::update(reservation::table.find(id))
+        .set((
+            reservation::ended_at.eq(micros(now)),
+            reservation::ended_by.eq(kind),
+            reservation::reason.eq(reason),
+            // Nothing is left to log in to: the hash has no more use.
+            reservation::account.eq("{}"),
+        ))
+        .execute(conn)?;
+    bump(conn, id)?;
+    let event = format!("reservation.{kind}");
+    record(conn, now, &event, About { reservation: Some(id), detail: reason.unwrap_or_default(), ..About::default() })
+}
+
+pub(crate) fn give_up(conn: &mut Conn, id: AssignmentId, why: &str, now: Timestamp) -> Result<(), Failure> {
+    diesel::update(assignment::table.find(id.to_string()))
+        .set((assignment::given_up_at.eq(micros(now)), assignment::last_error.eq(why)))
+        .execute(conn)?;
+    let machines = assignment::table.find(id.to_string()).select(assignment::machine_id);
+    diesel::update(machine::table.filter(machine::id.eq_any(machines)))
+        .set(machine::generation.eq(machine::generation + 1))
+        .execute(conn)?;
+    Ok(())
+}
+
+fn put_aside(conn: &mut Conn, machine: &str, why: &str, now: Timestamp) -> Result<(), Failure> {
+    let row: MachineRow = machine::table.find(machine).select(MachineRow::as_select()).first(conn)?;
+    let doublings = row.failures.clamp(0, ASIDE_DOUBLINGS) as i32;
+    let until = now + ASIDE * 2_i32.pow(doublings as u32);
+    diesel::update(machine::table.find(machine))
+        .set((
+            machine::aside_until.eq(micros(until)),
+            machine::aside_why.eq(why),
+            machine::failures.eq(machine::failures + 1),
+        ))
+        .execute(conn)?;
+    record(conn, now, "machine.set_aside", About { machine: Some(&row.name), detail: why, ..About::default() })
+}
+
+/// Another machine for a seat that lost its own; the reservation fails when there is none to be had.
+pub(crate) fn replace(
+    conn: &mut Conn,
+    lost: &AssignmentRow,
+    why: &str,
+    ttl: Duration,
+    now: Timestamp,
+) -> Result<GiveUp, Failure> {
+    let found = load(conn, &lost.reservation_id)?;
+    let mut machines: Vec<MachineId> = vec![text("machine.id", &lost.machine_id)?];
+    if found.ended_at.is_some() || found.expires_at <= now {
+        return Ok(GiveUp { reservation: Some(found.id), machines });
+    }
+    let spent = found.seats.len() > found.count as usize * (1 + REPLACEMENTS_PER_SEAT);
+    let tried: Vec<MachineId> = found.seats.iter().map(|seat| seat.machine).collect();
+    let another = if found.named || spent { None } else { choose_another(conn, &found.labels, &tried, ttl, now)? };
+    match another {
+        Some(machine) => {
+            seat(conn, &lost.reservation_id, machine, now)?;
+            record(conn, now, "reservation.replaced", About {
+                reservation: Some(&lost.reservation_id),
+                detail: why,
+                ..About::default()
+            })?;
+            machines.push(machine);
+        }
+        None => {
+            end(conn, &lost.reservation_id, &EndedBy::Failed(why.to_owned()), now)?;
+            machines.extend(found.live_seats().map(|seat| seat.machine));
+        }
+    }
+    Ok(GiveUp { reservation: Some(found.id), machines })
+}
+
+/// A free machine this reservation has not had yet.
+fn choose_another(
+    conn: &mut Conn,
+    labels: &Labels,
+    tried: &[MachineId],
+    ttl: Duration,
+    now: Timestamp,
+) -> Result<Option<MachineId>, Failure> {
+    for count in 1..=tried.len() as u32 + 1 {
+        match choose(conn, &Want::Count { count, labels: labels.clone() }, ttl, now) {
+            Ok(found) => {
+                if let Some(fresh) = found.into_iter().find(|id| !tried.contains(id)) {
+                    return Ok(Some(fresh));
+                }
+            }
+            Err(Failure::Shortage(Shortage::TooFew { .. })) => return Ok(None),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn load(conn: &mut Conn, id: &str) -> Result<Reservation, Failure> {
+    let row = reservation::table.find(id).select(ReservationRow::as_select()).first(conn).optional()?;
+    let missing = || Failure::NotFound(format!("there is no reservation `{id}`; GET /v1/reservations lists them"));
+    with_seats(conn, vec![row.ok_or_else(missing)?])?.pop().ok_or(Failure::Race)
+}
+
+fn with_seats(conn: &mut Conn, rows: Vec<ReservationRow>) -> Result<Vec<Reservation>, Failure> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let found: Vec<(AssignmentRow, MachineRow)> = assignment::table
+        .inner_join(machine::table)
+        .filter(assignment::reservation_id.eq_any(ids))
+        .order(assignment::id)
+        .select((AssignmentRow::as_select(), MachineRow::as_select()))
+        .load(conn)?;
+    let mut seats: HashMap<String, Vec<Assignment>> = HashMap::new();
+    for (seat, machine) in found {
+        seats.entry(seat.reservation_id.clone()).or_default().push(seat.into_assignment(machine)?);
+    }
+    rows.into_iter()
+        .map(|row| {
+            let seats = seats.remove(&row.id).unwrap_or_default();
+            row.into_reservation(seats)
+        })
+        .collect()
+}

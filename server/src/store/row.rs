@@ -1,0 +1,192 @@
+//! Rows and the domain types they stand for.
+
+use super::Failure;
+use super::schema::{assignment, machine, reservation};
+use diesel::prelude::*;
+use model::account::{PasswordHash, Shell, SshKey};
+use model::machine::{Holding, Machine, SetAside};
+use model::reservation::{Assignment, EndedBy, Reservation};
+use model::{GroupName, Timestamp};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = machine)]
+pub(crate) struct MachineRow {
+    pub id: String,
+    pub name: String,
+    pub host: String,
+    pub port: i64,
+    pub labels: String,
+    pub pool: Option<String>,
+    pub created_at: i64,
+    pub incarnation: Option<String>,
+    pub credential: Option<String>,
+    pub next_uid: i64,
+    pub generation: i64,
+    pub seen_generation: i64,
+    pub seen_at: Option<i64>,
+    pub problem: Option<String>,
+    pub facts: String,
+    pub cordoned_at: Option<i64>,
+    pub retired_at: Option<i64>,
+    pub aside_until: Option<i64>,
+    pub aside_why: Option<String>,
+    pub failures: i64,
+    pub gone_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = reservation)]
+pub(crate) struct ReservationRow {
+    pub id: String,
+    pub username: String,
+    pub count: i64,
+    pub labels: String,
+    pub named: i64,
+    pub account: String,
+    pub created_at: i64,
+    pub expires_at: i64,
+    pub ended_at: Option<i64>,
+    pub ended_by: Option<String>,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = assignment)]
+pub(crate) struct AssignmentRow {
+    pub id: String,
+    pub reservation_id: String,
+    pub machine_id: String,
+    pub uid: i64,
+    pub created_at: i64,
+    pub ready_at: Option<i64>,
+    pub refused_at: Option<i64>,
+    pub given_up_at: Option<i64>,
+    pub cleaned_at: Option<i64>,
+    pub attempts: i64,
+    pub last_error: Option<String>,
+}
+
+/// What a reservation's accounts are made of; its hash is forgotten when it ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredAccount {
+    pub password_hash: Option<PasswordHash>,
+    pub ssh_keys: Vec<SshKey>,
+    pub shell: Option<Shell>,
+    pub groups: Vec<GroupName>,
+    pub sudo: bool,
+}
+
+pub(crate) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+pub(crate) fn time(micros: i64) -> Result<Timestamp, Failure> {
+    Timestamp::from_microsecond(micros).map_err(|_| Failure::Internal(format!("{micros} is no time")))
+}
+
+pub(crate) fn time_option(micros: Option<i64>) -> Result<Option<Timestamp>, Failure> {
+    micros.map(time).transpose()
+}
+
+pub(crate) fn text<T: std::str::FromStr>(column: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|_| Failure::Internal(format!("column `{column}` holds `{text}`")))
+}
+
+pub(crate) fn json<T: DeserializeOwned>(column: &str, text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| Failure::Internal(format!("column `{column}`: {error}")))
+}
+
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::Internal(format!("cannot write JSON: {error}")))
+}
+
+fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T, Failure> {
+    T::try_from(value).map_err(|_| Failure::Internal(format!("column `{column}` holds {value}")))
+}
+
+impl MachineRow {
+    pub(crate) fn into_machine(self, holding: Option<Holding>) -> Result<Machine, Failure> {
+        let set_aside = match (self.aside_until, self.aside_why) {
+            (Some(until), why) => Some(SetAside { until: time(until)?, why: why.unwrap_or_default() }),
+            (None, _) => None,
+        };
+        Ok(Machine {
+            id: text("machine.id", &self.id)?,
+            name: text("machine.name", &self.name)?,
+            host: self.host,
+            port: number("machine.port", self.port)?,
+            labels: json("machine.labels", &self.labels)?,
+            pool: self.pool.map(|pool| text("machine.pool", &pool)).transpose()?,
+            created_at: time(self.created_at)?,
+            incarnation: self.incarnation.map(|id| text("machine.incarnation", &id)).transpose()?,
+            next_uid: number("machine.next_uid", self.next_uid)?,
+            generation: number("machine.generation", self.generation)?,
+            seen_generation: number("machine.seen_generation", self.seen_generation)?,
+            seen_at: time_option(self.seen_at)?,
+            problem: self.problem,
+            facts: json("machine.facts", &self.facts)?,
+            cordoned_at: time_option(self.cordoned_at)?,
+            retired_at: time_option(self.retired_at)?,
+            set_aside,
+            failures: number("machine.failures", self.failures)?,
+            holding,
+        })
+    }
+}
+
+impl AssignmentRow {
+    pub(crate) fn holding(&self, reservation: &ReservationRow) -> Result<Holding, Failure> {
+        Ok(Holding {
+            assignment: text("assignment.id", &self.id)?,
+            reservation: text("reservation.id", &reservation.id)?,
+            since: time(self.created_at)?,
+            expires_at: time(reservation.expires_at)?,
+            ended: reservation.ended_at.is_some() || self.given_up_at.is_some(),
+            ready: self.ready_at.is_some(),
+            refused: self.refused_at.is_some(),
+            attempts: number("assignment.attempts", self.attempts)?,
+            last_error: self.last_error.clone(),
+        })
+    }
+
+    pub(crate) fn into_assignment(self, machine: MachineRow) -> Result<Assignment, Failure> {
+        Ok(Assignment {
+            id: text("assignment.id", &self.id)?,
+            machine: text("machine.id", &machine.id)?,
+            machine_name: text("machine.name", &machine.name)?,
+            in_sync: self.cleaned_at.is_some() || machine.seen_generation >= machine.generation,
+            host: machine.host,
+            port: number("machine.port", machine.port)?,
+            uid: number("assignment.uid", self.uid)?,
+            created_at: time(self.created_at)?,
+            ready_at: time_option(self.ready_at)?,
+            given_up_at: time_option(self.given_up_at)?,
+            cleaned_at: time_option(self.cleaned_at)?,
+            last_error: self.last_error,
+        })
+    }
+}
+
+impl ReservationRow {
+    pub(crate) fn into_reservation(self, seats: Vec<Assignment>) -> Result<Reservation, Failure> {
+        let ended_by = match self.ended_by.as_deref() {
+            None => None,
+            Some("released") => Some(EndedBy::Released),
+            Some("expired") => Some(EndedBy::Expired),
+            Some(_) => Some(EndedBy::Failed(self.reason.unwrap_or_default())),
+        };
+        Ok(Reservation {
+            id: text("reservation.id", &self.id)?,
+            username: text("reservation.username", &self.username)?,
+            count: number("reservation.count", self.count)?,
+            labels: json("reservation.labels", &self.labels)?,
+            named: self.named != 0,
+            created_at: time(self.created_at)?,
+            expires_at: time(self.expires_at)?,
+            ended_at: time_option(self.ended_at)?,
+            ended_by,
+            seats,
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! The tables, as both databases have them.
+
+diesel::table! {
+    meta (key) { key -> Text, value -> Text, }
+}
+diesel::table! {
+    pool (name) {
+        name -> Text, provider -> Text, image -> Text, size -> BigInt, labels -> Text, problem -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    machine (id) {
+        id -> Text,
+        name -> Text,
+        host -> Text,
+        port -> BigInt,
+        labels -> Text,
+        pool -> Nullable<Text>,
+        created_at -> BigInt,
+        incarnation -> Nullable<Text>,
+        credential -> Nullable<Text>,
+        next_uid -> BigInt,
+        generation -> BigInt,
+        seen_generation -> BigInt,
+        seen_at -> Nullable<BigInt>,
+        problem -> Nullable<Text>,
+        facts -> Text,
+        cordoned_at -> Nullable<BigInt>,
+        retired_at -> Nullable<BigInt>,
+        aside_until -> Nullable<BigInt>,
+        aside_why -> Nullable<Text>,
+        failures -> BigInt,
+        gone_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    reservation (id) {
+        id -> Text,
+        username -> Text,
+        count -> BigInt,
+        labels -> Text,
+        named -> BigInt,
+        account -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+        ended_by -> Nullable<Text>,
+        reason -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    assignment (id) {
+        id -> Text,
+        reservation_id -> Text,
+        machine_id -> Text,
+        uid -> BigInt,
+        created_at -> BigInt,
+        ready_at -> Nullable<BigInt>,
+        refused_at -> Nullable<BigInt>,
+        given_up_at -> Nullable<BigInt>,
+        cleaned_at -> Nullable<BigInt>,
+        attempts -> BigInt,
+        last_error -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    join_token (digest) { digest -> Text, machine_id -> Text, expires_at -> BigInt, credential -> Nullable<Text>, }
+}
+diesel::table! {
+    idempotency (key) { key -> Text, request -> Text, resource -> Text, created_at -> BigInt, }
+}
+diesel::table! {
+    event (seq) {
+        seq -> BigInt,
+        at -> BigInt,
+        kind -> Text,
+        machine -> Nullable<Text>,
+        reservation -> Nullable<Text>,
+        detail -> Text,
+    }
+}
+diesel::joinable!(assignment -> machine (machine_id));
+diesel::joinable!(assignment -> reservation (reservation_id));
+diesel::allow_tables_to_appear_in_same_query!(machine, reservation, assignment);
