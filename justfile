@@ -35,9 +35,9 @@ full-setup:
     cat <<'NEXT'
 
     Try next:
-      just reserve alice 2 90m      two machines for alice; prints how to log in
-      just status                   who has which machine
-      {{berth}} release --all
+      ./justw reserve alice 2 90m    two machines for alice; prints how to log in
+      ./justw status                 who has which machine
+      ./justw release ID             give them back
     NEXT
 
 # Install the packages that are missing (with sudo when you are not root) and start a Docker engine if none answers.
@@ -53,10 +53,10 @@ images:
 
 # Keep N machines, half of them Debian and half Alpine, and wait until they are up.
 provision N="4": _cli
-    {{berth}} pool set debian --provider docker --image berth-debian --label os=debian --size $(( ({{N}} + 1) / 2 ))
-    {{berth}} pool set alpine --provider docker --image berth-alpine --label os=alpine --size $(( {{N}} / 2 ))
-    {{berth}} wait --full debian --timeout 300
-    {{berth}} wait --full alpine --timeout 300
+    @{{berth}} pool set debian --provider docker --image berth-debian --label os=debian --size $(( ({{N}} + 1) / 2 ))
+    @{{berth}} pool set alpine --provider docker --image berth-alpine --label os=alpine --size $(( {{N}} / 2 ))
+    @{{berth}} wait --full debian --timeout 300
+    @{{berth}} wait --full alpine --timeout 300
 
 # Destroy the machines of every pool, and wait until they are gone.
 unprovision: _cli
@@ -69,15 +69,13 @@ unprovision: _cli
 # --- the server
 
 # Run the server in the foreground.
-run: build
-    mkdir -p data/agent
+run: build _data
     {{server}} {{server_flags}}
 
 # Run the server in the background: its log is api.log, its process id in data/server.pid.
-run-detached: build
+run-detached: build _data
     #!/usr/bin/env bash
     set -euo pipefail
-    mkdir -p data/agent
     if {{just}} _running; then
         echo "the server is running already at {{here}}"
         exit
@@ -196,8 +194,13 @@ _cli:
     @cargo build --quiet --release -p cli
 
 # Whether the process of data/server.pid is our server, and not another one that got its number.
+[no-exit-message]
 _running:
     @test -e data/server.pid && grep -qs berth-server "/proc/$(cat data/server.pid)/cmdline"
+
+# The database holds password hashes: nobody else looks in here.
+_data:
+    @mkdir -p -m 700 data
 
 _packages:
     #!/usr/bin/env bash
@@ -246,7 +249,7 @@ _rust:
         rustup component add rustfmt clippy
     fi
 
-_docker:
+_docker: _data
     #!/usr/bin/env bash
     set -euo pipefail
     answers() { docker version >/dev/null 2>&1; }
@@ -267,7 +270,6 @@ _docker:
     elif [ -x /etc/init.d/docker ]; then
         "${as_root[@]}" service docker start >/dev/null 2>&1 && wait_for_it 15 && exit
     fi
-    mkdir -p data
     # Inside some containers there are no iptables to write to; published ports work without them all the same.
     for flags in '' '--iptables=false --ip6tables=false'; do
         setsid "${as_root[@]}" dockerd $flags >>data/dockerd.log 2>&1 </dev/null &

@@ -142,7 +142,8 @@ fn apply(host: &mut dyn Host, who: &Who, action: &Action) -> io::Result<()> {
 fn lock(host: &mut dyn Host, who: &Who) -> io::Result<()> {
     let keys = host.keys_remove(who);
     let sudo = host.sudo_remove(who);
-    let password = Databases::edit(host, |old| old.lock(who.name.as_str()));
+    let password = Databases::edit(host, |old| old.lock(who.name.as_str(), who.uid));
+    let password = password.or_else(|error| host.password_spoil(who).and(Err(error)));
     keys.and(sudo).and(password)
 }
 
@@ -177,8 +178,14 @@ fn report_accounts(
     failures: &Failures,
     now: Timestamp,
 ) -> Vec<AccountReport> {
-    let report = |who: &Who, state| AccountReport { assignment: who.assignment, name: who.name.clone(), uid: who.uid, state };
-    let going = ledger.accounts.iter().filter(|managed| next.wanted(now).map(who).all(|other| other != managed.who));
+    let report = |who: &Who, state| AccountReport {
+        assignment: who.assignment,
+        name: who.name.clone(),
+        uid: who.uid,
+        state,
+    };
+    let going =
+        ledger.accounts.iter().filter(|managed| next.wanted(now).map(who).all(|other| other != managed.who));
     let leaving = going.map(|managed| {
         let left = seen.map_or(Vec::new(), |(observed, _)| plan::left_of(observed, &managed.who));
         let why = failures.get(&managed.who.assignment).cloned().unwrap_or_else(|| left.join(", "));

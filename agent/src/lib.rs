@@ -8,7 +8,7 @@ pub mod converge;
 pub mod identity;
 pub mod ledger;
 pub mod link;
-mod observe;
+pub mod observe;
 pub mod once;
 pub mod plan;
 pub mod sync;

@@ -4,7 +4,7 @@ use crate::ledger::{Ledger, who};
 use model::{Timestamp, UserName};
 use playbooks::unix::Databases;
 use playbooks::{Home, Host, Who};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 pub const SHELLS: [&str; 3] = ["/bin/bash", "/bin/ash", "/bin/sh"];
@@ -30,7 +30,7 @@ pub struct Places {
 
 pub fn observe(host: &mut dyn Host, ledger: &Ledger, now: Timestamp) -> io::Result<Observed> {
     let managed = ledger.accounts.iter().map(|managed| managed.who.clone());
-    let everybody: Vec<Who> = managed.chain(ledger.wanted(now).map(who)).collect();
+    let everybody: BTreeSet<Who> = managed.chain(ledger.wanted(now).map(who)).collect();
     if everybody.is_empty() {
         return Ok(Observed::default());
     }
@@ -42,10 +42,8 @@ pub fn observe(host: &mut dyn Host, ledger: &Ledger, now: Timestamp) -> io::Resu
     }
     let mut places = BTreeMap::new();
     for who in everybody {
-        if !places.contains_key(&who) {
-            let seen = look(host, &who)?;
-            places.insert(who, seen);
-        }
+        let seen = look(host, &who)?;
+        places.insert(who, seen);
     }
     Ok(Observed { databases: Databases::read(host)?, places, shells, has_sudo: host.has_sudo()? })
 }

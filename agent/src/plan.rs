@@ -52,7 +52,7 @@ pub struct Plan {
 pub fn plan(observed: &Observed, ledger: &Ledger, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     for who in leaving(ledger, now) {
-        plan.add(who, crate::plan::leave(observed, who));
+        plan.add(who, leave(observed, who));
     }
     for account in ledger.wanted(now) {
         let who = who(account);
@@ -85,12 +85,7 @@ fn leave(observed: &Observed, who: &Who) -> Vec<Action> {
     if left_of(observed, who).is_empty() {
         return vec![Action::Forget];
     }
-    let mut actions = vec![Action::Lock, Action::Kill, Action::RemoveFiles];
-    // Somebody replaced our account by one of their own with the same name: its entries are not ours.
-    if observed.uid_of(&who.name).is_none_or(|uid| uid == who.uid) {
-        actions.push(Action::RemoveEntries);
-    }
-    actions
+    vec![Action::Lock, Action::Kill, Action::RemoveFiles, Action::RemoveEntries]
 }
 
 /// What there still is of an account that should be gone, worded for an operator.
@@ -113,11 +108,8 @@ pub fn left_of(observed: &Observed, who: &Who) -> Vec<String> {
     if places.mail {
         left.push(format!("mail of {}", who.name));
     }
-    let foreign = observed.uid_of(&who.name).is_some_and(|uid| uid != who.uid);
-    if !foreign {
-        let gone = observed.databases.remove(who.name.as_str(), who.uid);
-        left.extend(observed.databases.differences(&gone).iter().map(|file| format!("an entry in /etc/{file}")));
-    }
+    let gone = observed.databases.remove(who.name.as_str(), who.uid);
+    left.extend(observed.databases.differences(&gone).iter().map(|file| format!("an entry in /etc/{file}")));
     if let Some(other) = other_with_uid(observed, who) {
         left.push(format!("`{other}` has uid {} in /etc/passwd: remove it by hand", who.uid));
     }
@@ -179,7 +171,9 @@ fn unmet(observed: &Observed, account: &AccountSpec) -> Option<String> {
         None if observed.default_shell().is_none() => return Some("this machine has no shell".to_owned()),
         _ => {}
     }
-    if let Some(group) = account.groups.iter().find(|name| !group::has(&observed.databases.group, name.as_str())) {
+    if let Some(group) =
+        account.groups.iter().find(|name| !group::has(&observed.databases.group, name.as_str()))
+    {
         return Some(format!("this machine has no group `{group}`"));
     }
     let no_sudo = account.sudo && !observed.has_sudo;
@@ -231,3 +225,7 @@ pub fn authorized_keys(spec: &AccountSpec) -> Vec<u8> {
 pub fn sudo_rule(who: &Who) -> Vec<u8> {
     format!("{} ALL=(ALL) NOPASSWD: ALL\n", who.name).into_bytes()
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

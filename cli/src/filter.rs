@@ -50,7 +50,8 @@ pub(crate) fn label_query(labels: &Labels) -> Query {
     labels.iter().map(|(key, value)| ("label", format!("{key}={value}"))).collect()
 }
 
-fn phase_word(phase: Phase) -> &'static str {
+/// As it stands in queries and in JSON.
+pub fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Pending => "pending",
         Phase::Ready => "ready",

@@ -10,4 +10,4 @@ mod filter;
 pub use answer::Answer;
 pub use client::Client;
 pub use error::Error;
-pub use filter::{MachineFilter, ReservationFilter, Slice};
+pub use filter::{MachineFilter, ReservationFilter, Slice, phase_word};

@@ -34,9 +34,13 @@ fn length(seconds: u64) -> String {
     match seconds {
         0..90 => format!("{seconds} s"),
         90..5400 => format!("{minutes} min"),
-        5400..172_800 => format!("{hours} h {} min", minutes % 60),
-        172_800.. => format!("{days} d {} h", hours % 24),
+        5400..172_800 => two(hours, "h", minutes % 60, "min"),
+        172_800.. => two(days, "d", hours % 24, "h"),
     }
+}
+
+fn two(many: u64, unit: &str, rest: u64, smaller: &str) -> String {
+    if rest == 0 { format!("{many} {unit}") } else { format!("{many} {unit} {rest} {smaller}") }
 }
 
 #[cfg(test)]
@@ -51,6 +55,7 @@ mod tests {
             ("2026-01-31T12:00:45Z", "in 45 s"),
             ("2026-01-31T12:58:59Z", "in 58 min"),
             ("2026-01-31T15:05:00Z", "in 3 h 5 min"),
+            ("2026-01-31T15:00:00Z", "in 3 h"),
             ("2026-02-03T13:00:00Z", "in 3 d 1 h"),
             ("2026-01-31T11:50:00Z", "10 min ago"),
         ] {

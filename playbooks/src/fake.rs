@@ -2,6 +2,7 @@
 //! change it from outside and break it while an agent holds it.
 
 use crate::host::{Db, Home, Host, Who};
+use crate::unix;
 use model::report::Facts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -51,6 +52,7 @@ struct State {
     writes: u64,
     crashed: bool,
     immortal: bool,
+    full: bool,
 }
 
 #[derive(Clone)]
@@ -73,7 +75,12 @@ impl FakeHost {
             mail: BTreeSet::new(),
             processes: BTreeMap::from([(1, 0), (100, 1000)]),
             ledger: None,
-            facts: Facts { os: "Fake".into(), arch: "x86_64".into(), boot_id: "boot-1".into(), ..Facts::default() },
+            facts: Facts {
+                os: "Fake".into(),
+                arch: "x86_64".into(),
+                boot_id: "boot-1".into(),
+                ..Facts::default()
+            },
         };
         let state = State {
             world,
@@ -83,6 +90,7 @@ impl FakeHost {
             writes: 0,
             crashed: false,
             immortal: false,
+            full: false,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -97,7 +105,9 @@ impl FakeHost {
     }
 
     pub fn text(&self, db: Db) -> String {
-        self.with(|world| String::from_utf8_lossy(world.files.get(&db).map_or(&[], Vec::as_slice)).into_owned())
+        self.with(|world| {
+            String::from_utf8_lossy(world.files.get(&db).map_or(&[], Vec::as_slice)).into_owned()
+        })
     }
 
     /// The call after so many more of them fails, once; 0 is the next one.
@@ -133,6 +143,11 @@ impl FakeHost {
     /// Processes survive being killed, as those in uninterruptible sleep do.
     pub fn set_immortal(&self, immortal: bool) {
         self.state().immortal = immortal;
+    }
+
+    /// No new file can be written; removing works.
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
     }
 
     pub fn spawn(&self, uid: u32) -> i32 {
@@ -182,6 +197,16 @@ impl FakeHost {
     }
 }
 
+impl FakeHost {
+    /// A change that needs free disk.
+    fn store(&self, act: impl FnOnce(&mut World) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        if self.state().full {
+            return self.see(|_| ()).and(Err(io::ErrorKind::StorageFull.into()));
+        }
+        self.change(act)
+    }
+}
+
 impl State {
     fn begin(&mut self) -> io::Result<Option<When>> {
         if self.crashed {
@@ -224,7 +249,7 @@ impl Host for FakeHost {
 
     fn write_ledger(&mut self, bytes: &[u8]) -> io::Result<()> {
         let bytes = bytes.to_vec();
-        self.change(move |world| {
+        self.store(move |world| {
             world.ledger = Some(bytes);
             Ok(())
         })
@@ -244,8 +269,21 @@ impl Host for FakeHost {
 
     fn replace_all(&mut self, files: &[(Db, Vec<u8>)]) -> io::Result<()> {
         let files = files.to_vec();
-        self.change(move |world| {
+        self.store(move |world| {
             world.files.extend(files);
+            Ok(())
+        })
+    }
+
+    fn password_spoil(&mut self, who: &Who) -> io::Result<()> {
+        let who = who.clone();
+        self.change(move |world| {
+            let read = |db| world.files.get(&db).cloned().unwrap_or_default();
+            let (passwd, mut shadow) = (read(Db::Passwd), read(Db::Shadow));
+            if let Some(at) = unix::password_at(&passwd, &shadow, who.name.as_str(), who.uid) {
+                shadow[at] = b'!';
+                world.files.insert(Db::Shadow, shadow);
+            }
             Ok(())
         })
     }
@@ -258,16 +296,21 @@ impl Host for FakeHost {
         self.see(|world| match world.homes.get(who.name.as_str()) {
             None => Home::Absent,
             Some(home) if home.unfinished => Home::Unfinished,
-            Some(home) => Home::Present { owner: home.owner, keys: home.keys.clone(), ssh: home.keys.is_some() },
+            Some(home) => {
+                Home::Present { owner: home.owner, keys: home.keys.clone(), ssh: home.keys.is_some() }
+            }
         })
     }
 
     fn home_create(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
         let (who, keys) = (who.clone(), keys.to_vec());
-        self.change(move |world| {
+        self.store(move |world| {
             let name = who.name.to_string();
             if world.homes.get(&name).is_some_and(|home| !home.unfinished) {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("/home/{name} exists already")));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("/home/{name} exists already"),
+                ));
             }
             world.homes.insert(name, FakeHome { owner: who.uid, keys: Some(keys), unfinished: false });
             Ok(())
@@ -284,7 +327,7 @@ impl Host for FakeHost {
 
     fn keys_write(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
         let (name, keys) = (who.name.to_string(), keys.to_vec());
-        self.change(move |world| {
+        self.store(move |world| {
             let home = world.homes.get_mut(&name).ok_or(io::ErrorKind::NotFound)?;
             home.keys = Some(keys);
             Ok(())
@@ -307,7 +350,7 @@ impl Host for FakeHost {
 
     fn sudo_write(&mut self, who: &Who, rule: &[u8]) -> io::Result<()> {
         let (name, rule) = (who.name.to_string(), rule.to_vec());
-        self.change(move |world| {
+        self.store(move |world| {
             world.sudoers.as_mut().ok_or(io::ErrorKind::NotFound)?.insert(name, rule);
             Ok(())
         })
@@ -340,7 +383,9 @@ impl Host for FakeHost {
     }
 
     fn processes(&mut self, uid: u32) -> io::Result<Vec<i32>> {
-        self.see(|world| world.processes.iter().filter(|(_, owner)| **owner == uid).map(|(pid, _)| *pid).collect())
+        self.see(|world| {
+            world.processes.iter().filter(|(_, owner)| **owner == uid).map(|(pid, _)| *pid).collect()
+        })
     }
 
     fn kill_all(&mut self, uid: u32) -> io::Result<()> {

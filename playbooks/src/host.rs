@@ -70,6 +70,8 @@ pub trait Host: Send {
     fn read(&mut self, db: Db) -> io::Result<Option<Vec<u8>>>;
     /// Each file atomically and durably, in this order; not all of them at once.
     fn replace_all(&mut self, files: &[(Db, Vec<u8>)]) -> io::Result<()>;
+    /// Makes the account's password match nothing, in place: for when a full disk does not let `/etc/shadow` be replaced.
+    fn password_spoil(&mut self, who: &Who) -> io::Result<()>;
     /// Whether this path is a program.
     fn has_program(&mut self, path: &str) -> io::Result<bool>;
 

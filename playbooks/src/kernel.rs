@@ -19,7 +19,9 @@ pub(crate) fn kill_everything_of(uid: u32) -> io::Result<()> {
         // The tenant may kill our child, which then wears the tenant's UID; the caller scans and tries again.
         ForkResult::Parent { child } => match waitpid(child, None)? {
             WaitStatus::Exited(_, 0) | WaitStatus::Signaled(..) => Ok(()),
-            other => Err(io::Error::other(format!("could not become uid {uid} to end its processes: {other:?}"))),
+            other => {
+                Err(io::Error::other(format!("could not become uid {uid} to end its processes: {other:?}")))
+            }
         },
     }
 }

@@ -11,10 +11,11 @@ mod locks;
 mod processes;
 
 use crate::host::{Db, Home, Host, Who};
+use crate::unix;
 use model::report::Facts;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub use accounts::write_atomically;
@@ -90,6 +91,17 @@ impl Host for RealHost {
         accounts::replace_all(&self.path("/etc"), files)
     }
 
+    fn password_spoil(&mut self, who: &Who) -> io::Result<()> {
+        let etc = self.path("/etc");
+        // Lock files need free disk as well; the kernel's lock does not.
+        let _lock = if self.locks.is_none() { Some(locks::lckpwdf(&etc.join(".pwd.lock"))?) } else { None };
+        let (passwd, shadow) = (fs::read(etc.join("passwd"))?, fs::read(etc.join("shadow"))?);
+        match unix::password_at(&passwd, &shadow, who.name.as_str(), who.uid) {
+            None => Ok(()),
+            Some(at) => File::options().write(true).open(etc.join("shadow"))?.write_all_at(b"!", at as u64),
+        }
+    }
+
     fn has_program(&mut self, path: &str) -> io::Result<bool> {
         let there = if_there(fs::metadata(self.path(path)))?;
         Ok(there.is_some_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
@@ -132,12 +144,12 @@ impl Host for RealHost {
     }
 
     fn mail(&mut self, who: &Who) -> io::Result<bool> {
-        Ok(self.mail_paths(who).iter().any(|path| path.symlink_metadata().is_ok()))
+        Ok(self.mail_paths(who).iter().any(|path| is_of(path, who)))
     }
 
     fn mail_remove(&mut self, who: &Who) -> io::Result<()> {
-        for path in self.mail_paths(who) {
-            if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
+        for path in self.mail_paths(who).iter().filter(|path| is_of(path, who)) {
+            if let Some(folder) = path.parent() {
                 at::remove_tree(&at::open_trusted(folder)?, who.name.as_str())?;
             }
         }
@@ -160,6 +172,11 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// The name alone may be another one's by now.
+fn is_of(path: &Path, who: &Who) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.uid() == who.uid)
 }
 
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {

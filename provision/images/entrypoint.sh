@@ -1,9 +1,10 @@
 #!/bin/sh
-# The first process of a machine: keeps its SSH server and its agent running and takes in orphans. Runs under dash
-# and under BusyBox.
+# The first process of a machine: keeps its SSH server and its agent running and takes in orphans. Runs under
+# dash and under BusyBox.
 set -u
 
-# Made at the first start, so that no two machines share a key. Moved into place whole: a start may be cut short.
+# Made at the first start, so that no two machines share a key. Moved into place whole: a start may be cut
+# short.
 host_key() {
     [ -s "$1" ] && return
     mkdir -p "${1%/*}"

@@ -1,8 +1,8 @@
 //! Machines as containers of the local Docker engine.
 //!
-//! A container is ours if its labels name our database and the machine; everything else is left alone, whatever
-//! it is called. The agent comes in as a file before the first start and dials the server through a socket in a
-//! folder.
+//! A container is ours if its labels name our database and the machine; everything else is left alone,
+//! whatever it is called. The agent comes in as a file before the first start and dials the server through a
+//! socket in a folder.
 
 mod container;
 mod fault;
@@ -58,13 +58,16 @@ enum Stage {
 }
 
 impl Docker {
-    /// `owner` marks what is ours, `agent_binary` is put into every machine, `agent_door` is the folder of this
-    /// host that holds the agents' socket. The engine is that of `DOCKER_HOST` if it names a Unix socket.
+    /// `owner` marks what is ours, `agent_binary` is put into every machine, `agent_door` is the folder of
+    /// this host that holds the agents' socket. The engine is that of `DOCKER_HOST` if it names a Unix
+    /// socket.
     pub fn connect(owner: Epoch, agent_binary: PathBuf, agent_door: PathBuf) -> Result<Self, ProvideError> {
         let engine = bollard::Docker::connect_with_unix_defaults().map_err(|error| {
             ProvideError::Transient(format!("the Docker engine is not there ({error}): install or start it"))
         })?;
         let engine = engine.with_timeout(fault::PATIENCE);
+        // The engine has another working folder than we have.
+        let agent_door = std::path::absolute(&agent_door).unwrap_or(agent_door);
         Ok(Self { engine, owner, agent_binary, agent_door, ports: Ports::default() })
     }
 
@@ -72,7 +75,7 @@ impl Docker {
         if !self.agent_door.is_dir() {
             let door = self.agent_door.display();
             return Err(ProvideError::Invalid(format!(
-                "the folder of the agents' door `{door}` does not exist: let the server open its door for agents there"
+                "the folder of the agents' door `{door}` does not exist: let the server open its door there"
             )));
         }
         let agent = agent_archive(self.agent_binary.clone()).await?;
@@ -128,12 +131,13 @@ impl Docker {
         match found {
             Ok(found) => recognise(found, self.owner, order.id).ok_or_else(|| {
                 ProvideError::Conflict(format!(
-                    "container `{name}` exists and is not this machine's: remove it, or name the pool differently"
+                    "container `{name}` exists and is not this machine's: \
+                     remove it, or name the pool differently"
                 ))
             }),
             // It was on its way out when its name was refused to us.
             Err(fault) if fault.status() == Some(404) => {
-                Err(ProvideError::Transient(format!("container `{name}` has just gone: tried again by itself")))
+                Err(ProvideError::Transient(format!("container `{name}` was going: tried again by itself")))
             }
             Err(fault) => Err(fault.into()),
         }

@@ -6,5 +6,6 @@ pub mod provider;
 pub mod simulated;
 
 pub use docker::Docker;
+pub use futures_util::future::BoxFuture;
 pub use provider::{Order, Place, ProvideError, Provider};
 pub use simulated::{Door, DoorError, Simulated};

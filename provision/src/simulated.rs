@@ -1,5 +1,6 @@
-//! Pretend machines inside this process, for trying out and for load: each speaks the agent's protocol and says
-//! that it made the accounts. They live in memory, so a restart of the server loses them and makes new ones.
+//! Pretend machines inside this process, for trying out and for load: each speaks the agent's protocol and
+//! says that it made the accounts. They live in memory, so a restart of the server loses them and makes new
+//! ones.
 
 use crate::provider::{Order, Place, ProvideError, Provider};
 use data_encoding::HEXLOWER;

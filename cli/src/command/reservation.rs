@@ -4,7 +4,7 @@ use crate::moment::{absolute, brief, with_distance};
 use crate::session::{Session, all_pages};
 use crate::table::{self, Table};
 use anyhow::Result;
-use cli::{ReservationFilter, Slice};
+use cli::{ReservationFilter, Slice, phase_word};
 use jiff::Timestamp;
 use model::phase::Phase;
 use model::wire::{ReservationView, SeatView};
@@ -103,23 +103,16 @@ pub(crate) fn headline(got: &ReservationView, now: Option<Timestamp>) -> String 
     format!("{start}, {how} {}{why}", absolute(ended_at))
 }
 
-/// One per machine whose account is there or on its way, ready to paste.
+/// One per machine whose account is there or on its way, to be pasted.
 pub(crate) fn ssh_lines(got: &ReservationView) -> Vec<String> {
-    let open = got.machines.iter().filter(|seat| matches!(seat.phase, Phase::Pending | Phase::Ready));
+    // Pretend machines have no port.
+    let open = |seat: &&SeatView| matches!(seat.phase, Phase::Pending | Phase::Ready) && seat.port != 0;
+    let open = got.machines.iter().filter(open);
     open.map(|seat| format!("ssh -p {} {}@{}", seat.port, got.username, seat.host)).collect()
 }
 
 pub(crate) fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-pub(crate) fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Pending => "pending",
-        Phase::Ready => "ready",
-        Phase::Ending => "ending",
-        Phase::Ended => "ended",
-    }
 }
 
 fn phase(text: &str) -> Result<Phase, String> {

@@ -91,12 +91,10 @@ impl Reserve {
 
 fn words(got: &ReservationView, now: Option<Timestamp>) -> String {
     let machines = counted(got.machines.len(), "machine");
-    let logins = ssh_lines(got).join("\n");
-    table::clean(&format!(
-        "{} on {machines}\n{logins}\ngive back: berth release {}",
-        headline(got, now),
-        got.id
-    ))
+    let mut lines = vec![format!("{} on {machines}", headline(got, now))];
+    lines.extend(ssh_lines(got));
+    lines.push(format!("give back: berth release {}", got.id));
+    table::clean(&lines.join("\n"))
 }
 
 /// With `--json`, standard output is the server's alone.

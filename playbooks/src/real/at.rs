@@ -28,9 +28,9 @@ pub(super) fn open_file(parent: &OwnedFd, name: &CStr) -> io::Result<File> {
 
 /// With openat2 the kernel refuses a mount before talking to it, which matters if it is a FUSE that never answers.
 fn open(parent: &OwnedFd, name: &CStr, flags: OFlag) -> io::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_NOFOLLOW)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_BENEATH);
+    let how = OpenHow::new().flags(flags | OFlag::O_NOFOLLOW).resolve(
+        ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_BENEATH,
+    );
     match openat2(parent, name, how) {
         // Older kernels, and containers that filter what they do not know.
         Err(nix::Error::ENOSYS | nix::Error::EPERM) => {

@@ -50,7 +50,9 @@ fn read_keys(ssh: &OwnedFd, who: &Who) -> io::Result<Option<Vec<u8>>> {
     let plain = |stat: &nix::sys::stat::FileStat| {
         at::kind(stat) == SFlag::S_IFREG && stat.st_uid == who.uid && stat.st_mode & 0o022 == 0
     };
-    if !at::stat(ssh, c"authorized_keys")?.is_some_and(|stat| plain(&stat)) || fstat(ssh)?.st_mode & 0o022 != 0 {
+    if !at::stat(ssh, c"authorized_keys")?.is_some_and(|stat| plain(&stat))
+        || fstat(ssh)?.st_mode & 0o022 != 0
+    {
         return Ok(None);
     }
     let mut keys = Vec::new();
@@ -75,7 +77,8 @@ pub(super) fn create(homes: &Path, skeleton: &Path, who: &Who, keys: &[u8]) -> i
     write_into(&ssh, who, keys)?;
     // Last, so that nothing in here is the tenant's while we are still at work.
     give(&home, who)?;
-    let result = renameat2(&homes, hidden.as_c_str(), &homes, name(who)?.as_c_str(), RenameFlags::RENAME_NOREPLACE);
+    let result =
+        renameat2(&homes, hidden.as_c_str(), &homes, name(who)?.as_c_str(), RenameFlags::RENAME_NOREPLACE);
     result.map_err(|error| if error == nix::Error::EEXIST { exists(who) } else { error.into() })
 }
 

@@ -52,9 +52,15 @@ impl Drop for Locks {
     }
 }
 
-fn lckpwdf(path: &Path) -> io::Result<File> {
+pub(super) fn lckpwdf(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let whole = libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as _,
+        l_whence: libc::SEEK_SET as _,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
     for _ in 0..TRIES {
         match fcntl(&file, FcntlArg::F_SETLK(&whole)) {
             Ok(_) => return Ok(file),
@@ -88,7 +94,8 @@ fn busy(lock: &Path, owner: &str) -> io::Error {
 
 /// Who holds it; absent: it is stale. A PID of 0 stands for an owner that has not written its own yet.
 fn live_owner(lock: &Path, now: i64) -> io::Result<Option<i32>> {
-    let Some((meta, text)) = if_there(fs::metadata(lock).and_then(|meta| Ok((meta, fs::read(lock)?))))? else {
+    let Some((meta, text)) = if_there(fs::metadata(lock).and_then(|meta| Ok((meta, fs::read(lock)?))))?
+    else {
         return Ok(None);
     };
     let text = String::from_utf8_lossy(&text);
@@ -105,7 +112,8 @@ fn live_owner(lock: &Path, now: i64) -> io::Result<Option<i32>> {
 fn started_at(pid: i32) -> io::Result<Option<i64>> {
     let Some(stat) = if_there(fs::read_to_string(format!("/proc/{pid}/stat")))? else { return Ok(None) };
     // The name in parentheses may contain anything; field 22 is the 20th after it.
-    let ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<i64>().ok());
+    let ticks =
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<i64>().ok());
     let boot = fs::read_to_string("/proc/stat")?;
     let boot = boot.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<i64>().ok());
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);

@@ -11,7 +11,8 @@ pub fn has(bytes: &[u8], name: &str) -> bool {
 /// The name of the group with this GID.
 pub fn of_gid(bytes: &[u8], gid: u32) -> Option<String> {
     let gid = gid.to_string();
-    let fields = lines::lines(bytes).map(lines::fields).find(|fields| fields.get(2) == Some(&gid.as_bytes()))?;
+    let fields =
+        lines::lines(bytes).map(lines::fields).find(|fields| fields.get(2) == Some(&gid.as_bytes()))?;
     Some(String::from_utf8_lossy(fields[0]).into_owned())
 }
 

@@ -78,7 +78,8 @@ pub(crate) fn with_member(list: &[u8], name: &str) -> Vec<u8> {
 }
 
 pub(crate) fn without_member(list: &[u8], name: &str) -> Vec<u8> {
-    let others: Vec<_> = list.split(|byte| *byte == b',').filter(|member| *member != name.as_bytes()).collect();
+    let others: Vec<_> =
+        list.split(|byte| *byte == b',').filter(|member| *member != name.as_bytes()).collect();
     others.join(&b',')
 }
 

@@ -66,7 +66,16 @@ impl Databases {
         edited.and(unlocked)
     }
 
+    /// Whether the name belongs to somebody else: then every edit for it changes nothing. Asked of the contents under
+    /// the lock, so that an account made by hand a moment ago is safe, too.
+    fn is_foreign(&self, name: &str, uid: u32) -> bool {
+        passwd::entries(&self.passwd).any(|entry| entry.name == name && entry.uid != uid)
+    }
+
     pub fn ensure(&self, account: &Account) -> Self {
+        if self.is_foreign(&account.name, account.uid) {
+            return self.clone();
+        }
         Self {
             passwd: passwd::ensure(&self.passwd, account),
             shadow: shadow::ensure(&self.shadow, account),
@@ -76,11 +85,17 @@ impl Databases {
         }
     }
 
-    pub fn lock(&self, name: &str) -> Self {
+    pub fn lock(&self, name: &str, uid: u32) -> Self {
+        if self.is_foreign(name, uid) {
+            return self.clone();
+        }
         Self { shadow: shadow::lock(&self.shadow, name), ..self.clone() }
     }
 
     pub fn remove(&self, name: &str, uid: u32) -> Self {
+        if self.is_foreign(name, uid) {
+            return self.clone();
+        }
         Self {
             passwd: passwd::remove(&self.passwd, name),
             shadow: shadow::remove(&self.shadow, name),
@@ -109,6 +124,12 @@ impl Databases {
         let changed = pairs.into_iter().filter(|(_, old, new)| *old != new.as_ref());
         changed.filter_map(|(db, _, new)| Some((db, new?))).collect()
     }
+}
+
+/// Where in `shadow` a `!` locks the account's password; absent if there is none to lock.
+pub(crate) fn password_at(passwd: &[u8], shadow: &[u8], name: &str, uid: u32) -> Option<usize> {
+    let databases = Databases { passwd: passwd.to_vec(), ..Databases::default() };
+    if databases.is_foreign(name, uid) { None } else { shadow::hash_at(shadow, name) }
 }
 
 /// An account database that is not there is a machine half copied or half mounted: hands off.

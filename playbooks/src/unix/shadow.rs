@@ -37,6 +37,20 @@ pub fn lock(bytes: &[u8], name: &str) -> Vec<u8> {
     })
 }
 
+/// Where the hash begins in these bytes, unless it matches nothing already.
+pub(super) fn hash_at(bytes: &[u8], name: &str) -> Option<usize> {
+    let mut at = 0;
+    for line in lines::lines(bytes) {
+        let fields = lines::fields(line);
+        let opens = fields.get(HASH).is_some_and(|hash| !hash.is_empty() && !hash.starts_with(b"!"));
+        if fields[0] == name.as_bytes() && opens {
+            return Some(at + name.len() + 1);
+        }
+        at += line.len();
+    }
+    None
+}
+
 pub fn remove(bytes: &[u8], name: &str) -> Vec<u8> {
     lines::remove(bytes, &[name])
 }

@@ -29,11 +29,18 @@ fn an_account_in_every_file() {
         subgid: None,
     };
     let made = before.ensure(&account(&["web"]));
-    assert_eq!(text(&made.passwd), "root:x:0:0:root:/root:/bin/sh\nalice:x:66000:66000::/home/alice:/bin/sh\n+nis");
+    assert_eq!(
+        text(&made.passwd),
+        "root:x:0:0:root:/root:/bin/sh\nalice:x:66000:66000::/home/alice:/bin/sh\n+nis"
+    );
     assert_eq!(text(&made.shadow), format!("root:*:1:0:99999:7:::\nalice:{HASH}::0:99999:7:::\n"));
     assert_eq!(text(&made.group), "root:x:0:\nweb:x:9:bob,alice\nalice:x:66000:\n");
     assert_eq!(text(made.gshadow.as_ref().unwrap()), "root:*::\nweb:!::bob,alice\nalice:!::\n");
-    assert_eq!(made.ensure(&account(&[])).ensure(&account(&["web"])), made, "membership follows what is asked");
+    assert_eq!(
+        made.ensure(&account(&[])).ensure(&account(&["web"])),
+        made,
+        "membership follows what is asked"
+    );
     assert_eq!(made.differences(&before), ["group", "gshadow", "shadow", "passwd"]);
     assert_eq!(made.remove("alice", 66_000), before);
 }
@@ -41,11 +48,23 @@ fn an_account_in_every_file() {
 #[test]
 fn a_lock_holds_until_it_is_ensured_again() {
     let made = Databases::default().ensure(&account(&[]));
-    let locked = made.lock("alice");
+    let locked = made.lock("alice", 66_000);
     assert_eq!(text(&locked.shadow), format!("alice:!{HASH}::0:99999:7::1:\n"));
-    assert_eq!(locked.lock("alice"), locked);
+    assert_eq!(locked.lock("alice", 66_000), locked);
     assert_eq!(locked.ensure(&account(&[])), made);
-    assert_eq!(made.lock("bob"), made);
+    assert_eq!(made.lock("bob", 66_001), made);
+}
+
+#[test]
+fn a_name_of_somebody_else_is_left_alone() {
+    let theirs = Databases {
+        passwd: b"alice:x:1000:1000::/home/alice:/bin/sh\n".to_vec(),
+        shadow: b"alice:*:1:0:99999:7:::\n".to_vec(),
+        ..Databases::default()
+    };
+    assert_eq!(theirs.ensure(&account(&[])), theirs);
+    assert_eq!(theirs.lock("alice", 66_000), theirs);
+    assert_eq!(theirs.remove("alice", 66_000), theirs);
 }
 
 #[test]
@@ -56,7 +75,10 @@ fn key_only_accounts_are_not_locked() {
 
 #[test]
 fn subordinate_ids_go_by_name_and_number() {
-    assert_eq!(subids::remove(b"alice:1:2\nbob:1:2\n66000:1:2\n660001:1:2", "alice", 66_000), b"bob:1:2\n660001:1:2");
+    assert_eq!(
+        subids::remove(b"alice:1:2\nbob:1:2\n66000:1:2\n660001:1:2", "alice", 66_000),
+        b"bob:1:2\n660001:1:2"
+    );
 }
 
 /// Lines of anything but newlines, among them near misses of ours, and maybe no newline at the end.
@@ -88,7 +110,14 @@ fn foreign() -> impl Strategy<Value = Vec<u8>> {
 fn databases() -> impl Strategy<Value = Databases> {
     let optional = || proptest::option::of(foreign());
     (foreign(), foreign(), foreign(), optional(), optional(), optional()).prop_map(
-        |(passwd, shadow, group, gshadow, subuid, subgid)| Databases { passwd, shadow, group, gshadow, subuid, subgid },
+        |(passwd, shadow, group, gshadow, subuid, subgid)| Databases {
+            passwd,
+            shadow,
+            group,
+            gshadow,
+            subuid,
+            subgid,
+        },
     )
 }
 
@@ -101,7 +130,7 @@ proptest! {
 
     #[test]
     fn removing_what_was_ensured_gives_back_every_byte(before in databases()) {
-        let locked = before.ensure(&account(&["web"])).lock("alice");
+        let locked = before.ensure(&account(&["web"])).lock("alice", 66_000);
         prop_assert_eq!(locked.remove("alice", 66_000), before);
     }
 

@@ -61,11 +61,13 @@ impl From<Fault> for ProvideError {
         let (what, cause) = (&fault.what, fault.cause());
         match fault.status() {
             None if fault.is_forbidden() => Self::Denied(format!(
-                "{what}: the Docker engine's socket may not be opened: put the server's user into the group `docker`"
+                "{what}: the Docker engine's socket may not be opened: \
+                 put the server's user into the group `docker`"
             )),
             None => Self::Transient(format!("{what}: {cause}: see that the Docker engine runs")),
             Some(401 | 403) => Self::Denied(format!("{what}: the Docker engine refuses: {cause}")),
-            Some(409) => Self::Conflict(format!("{what}: {cause}")),
+            // The container has gone or is going: somebody removes it while we work on it.
+            Some(404 | 409) => Self::Transient(format!("{what}: {cause}: tried again by itself")),
             Some(status) if status < 500 => Self::Invalid(format!("{what}: {cause}")),
             Some(_) => Self::Transient(format!("{what}: {cause}: tried again by itself")),
         }
@@ -93,7 +95,7 @@ mod tests {
     fn a_status_says_what_there_is_to_do() {
         assert!(matches!(fault(400, "bad").into(), ProvideError::Invalid(_)));
         assert!(matches!(fault(403, "no").into(), ProvideError::Denied(_)));
-        assert!(matches!(fault(409, "taken").into(), ProvideError::Conflict(_)));
+        assert!(matches!(fault(409, "marked for removal").into(), ProvideError::Transient(_)));
         assert!(matches!(fault(500, "oops").into(), ProvideError::Transient(_)));
         let silent = Fault { what: "listing".to_owned(), error: None };
         assert_eq!(

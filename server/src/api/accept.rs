@@ -1,4 +1,4 @@
-//! The accept loop. Warp's own sets no time limit for headers, no bound on connections and no end to draining.
+//! The accept loop. Warp's own limits neither the time for headers, nor connections, nor the time to drain.
 
 use super::Routes;
 use hyper::server::conn::http1;
@@ -26,14 +26,7 @@ pub struct Limits {
     pub connections: usize,
 }
 
-impl Limits {
-    /// For people and their programs.
-    pub const API: Self = Self { connections: 2048 };
-    /// Every agent keeps one connection open.
-    pub const AGENTS: Self = Self { connections: 10_000 };
-}
-
-/// Serves until `stop` is true or its sender is gone; requests at work then have until `drain`, and no longer.
+/// Serves until `stop` is true or its sender is gone; requests at work then have `drain`, and no longer.
 pub async fn serve(
     listener: Listener,
     routes: Routes,
@@ -177,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_hangs_up_takes_the_handler_along() {
-        let mut server = silent_server(Limits::API).await;
+        let mut server = silent_server(Limits { connections: 8 }).await;
         let client = ask(server.address).await;
         let handler = server.began.recv().await.unwrap();
         drop(client);
@@ -186,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_outlives_the_drain_time() {
-        let mut server = silent_server(Limits::API).await;
+        let mut server = silent_server(Limits { connections: 8 }).await;
         let mut client = ask(server.address).await;
         let handler = server.began.recv().await.unwrap();
         server.stop.send(true).unwrap();

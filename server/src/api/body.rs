@@ -73,7 +73,7 @@ fn unreadable(detail: impl Into<String>) -> Fault {
     Fault::new(StatusCode::BAD_REQUEST, detail)
 }
 
-/// Serde reports a missing, unknown or repeated field at the object around it; its name stands in the message.
+/// Serde reports a missing, unknown or repeated field at the object around it; the message has its name.
 fn named(path: &str, message: &str) -> Fault {
     let inner = ["missing field `", "unknown field `", "duplicate field `"]
         .iter()

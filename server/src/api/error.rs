@@ -1,7 +1,6 @@
 //! From a refusal to a status: the one place that decides, in problem+json (RFC 9457).
 
 use crate::app::Refusal;
-use model::Invalid;
 use model::wire::Problem;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -41,12 +40,6 @@ impl From<Refusal> for Failure {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
-    }
-}
-
-impl From<Invalid> for Failure {
-    fn from(invalid: Invalid) -> Self {
-        Self::Refused(Refusal::Invalid(invalid))
     }
 }
 
@@ -172,6 +165,7 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::Invalid;
     use model::allocate::Shortage;
 
     fn seen(refusal: Refusal) -> (u16, Problem, Option<String>) {

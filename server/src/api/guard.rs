@@ -1,7 +1,7 @@
 //! Who may ask while there are no accounts: programs on this computer, and pages served by it.
 //!
-//! Listening on loopback keeps other computers out, not the browser on this one: a page from anywhere may send
-//! requests to `localhost`, or let its own name resolve to 127.0.0.1 (DNS rebinding) and read the answers too.
+//! Listening on loopback keeps other computers out, not the browser on this one: a page from anywhere may
+//! send requests to `localhost`, or let its own name resolve to 127.0.0.1 (DNS rebinding) and read answers.
 
 use super::error::Fault;
 use std::net::{IpAddr, Ipv6Addr};

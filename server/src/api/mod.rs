@@ -60,8 +60,8 @@ fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::get().or(warp::head()).unify()
 }
 
-/// The end of every route: a failure becomes its response here, so that warp never tries another route after a
-/// handler ran, and the request is counted.
+/// The end of every route: a failure becomes its response here, so that warp never tries another route after
+/// a handler ran, and the request is counted.
 fn answered(app: &App, route: &'static str) -> impl Fn(Answer) -> Response + Clone + use<> {
     let app = app.clone();
     move |answer| {

@@ -101,6 +101,8 @@ async fn take(hub: &Hub, provider: &dyn Provider, pool: &Pool, step: Step) -> Re
         }
         Step::Destroy(id) => provider.destroy(id).await.map_err(|error| error.to_string()),
         Step::Forget(id) => {
+            // One whose making was cut short is not listed; it goes here.
+            provider.destroy(id).await.map_err(|error| error.to_string())?;
             hub.store.machine_gone(id, now).await.map_err(worded)?;
             hub.agents.wake(id);
             hub.agents.forget(id);

@@ -1,4 +1,5 @@
-//! The machine manager: `/machines`, `/reserve`, `/available`, `/reservations`, `/release_all`, in its own words.
+//! The machine manager, in its own words: `/machines`, `/reserve`, `/available`, `/reservations` and
+//! `/release_all`.
 
 use crate::api::error::{Answer, Failure, Fault};
 use crate::api::path::Segment;
@@ -99,8 +100,8 @@ impl Number {
 
 // --- machines
 
-/// It takes a user and a password too: the way in for a server that logs in itself. Here an agent does the work, so
-/// that whoever adds a machine is given the token its agent enrols with.
+/// It takes a user and a password too: the way in for a server that logs in itself. Here an agent does the
+/// work, so that whoever adds a machine is given the token its agent enrols with.
 #[derive(Deserialize)]
 struct Added {
     name: String,

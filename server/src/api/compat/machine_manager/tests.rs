@@ -38,7 +38,8 @@ fn status_of(answer: Answer) -> u16 {
 #[test]
 fn a_reservation_that_is_ready() {
     let expected = json!({
-        "status": "success", "username": "alice", "password": "test", "reserved_until": "2026-01-02T04:04:05Z",
+        "status": "success", "username": "alice", "password": "test",
+        "reserved_until": "2026-01-02T04:04:05Z",
         "machines": [
             {"machine": "m2", "host": "10.0.0.2", "port": 2222},
             {"machine": "m3", "host": "10.0.0.3", "port": 22},

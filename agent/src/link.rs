@@ -1,0 +1,241 @@
+//! A small HTTP/1 client: one server, one connection, JSON both ways.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use model::wire::{EnrolAnswer, EnrolRequest, Problem, SyncAnswer, SyncRequest};
+use serde::{Serialize, de::DeserializeOwned};
+use std::net::IpAddr;
+use std::{path::PathBuf, time::Duration};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::{task::JoinHandle, time::timeout};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_ANSWER: usize = 4 << 20;
+
+/// Why a call gave no answer, by what there is to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("`{0}` is no server: give `unix:/path/of/socket` or `http://127.0.0.1:port`")]
+    Address(String),
+    #[error(
+        "`{0}` is not this machine: plain HTTP is for loopback only; bring the server here by a tunnel or a socket"
+    )]
+    Exposed(String),
+    /// Wait.
+    #[error("cannot reach the server: {0}")]
+    Unreachable(String),
+    /// Says nothing about the machine: a server restored from a backup may not know us, and be restored again.
+    #[error("the server does not accept this agent's credential")]
+    Unauthorised,
+    /// The machine is no longer wanted.
+    #[error("the server has removed this machine")]
+    Gone,
+    #[error("the server answered {status}: {detail}")]
+    Answered { status: u16, detail: String },
+}
+
+impl LinkError {
+    /// Whether the same call may work later without anybody's doing.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Answered { status, .. } => *status >= 500 || *status == 429,
+            Self::Address(_) | Self::Exposed(_) | Self::Unauthorised | Self::Gone => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Door {
+    Unix(PathBuf),
+    Tcp(String),
+}
+
+#[derive(Debug)]
+pub struct Link {
+    door: Door,
+    connection: Option<Connection>,
+}
+
+impl Link {
+    /// `unix:/path` or `http://host:port` with a loopback host.
+    pub fn new(server: &str) -> Result<Self, LinkError> {
+        let door = if let Some(path) = server.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
+            Door::Unix(path.into())
+        } else if let Some(authority) = server.strip_prefix("http://") {
+            Door::Tcp(loopback(authority.trim_end_matches('/'), server)?)
+        } else {
+            return Err(LinkError::Address(server.to_owned()));
+        };
+        Ok(Self { door, connection: None })
+    }
+
+    pub async fn enrol(&mut self, request: &EnrolRequest) -> Result<EnrolAnswer, LinkError> {
+        self.post("/v1/agent/enrol", None, request, PATIENCE).await
+    }
+
+    /// Waits a little longer than the server said it would hold the answer back.
+    pub async fn sync(
+        &mut self,
+        credential: &str,
+        request: &SyncRequest,
+        hold: Duration,
+    ) -> Result<SyncAnswer, LinkError> {
+        self.post("/v1/agent/sync", Some(credential), request, hold + PATIENCE).await
+    }
+
+    async fn post<A: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        credential: Option<&str>,
+        body: &impl Serialize,
+        patience: Duration,
+    ) -> Result<A, LinkError> {
+        let body = Bytes::from(serde_json::to_vec(body).map_err(unreachable)?);
+        // A kept connection may have been closed by a server that restarted; a new one tells.
+        let reused = self.connection.is_some();
+        let mut answer = timeout(patience, self.exchange(path, credential, body.clone())).await;
+        if reused && matches!(answer, Ok(Err(LinkError::Unreachable(_)))) {
+            answer = timeout(patience, self.exchange(path, credential, body)).await;
+        }
+        let late = || LinkError::Unreachable(format!("no answer within {} s", patience.as_secs()));
+        let (status, body) = answer.map_err(|_| late())??;
+        match status {
+            StatusCode::OK | StatusCode::CREATED => serde_json::from_slice(&body).map_err(unreachable),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(LinkError::Unauthorised),
+            StatusCode::GONE => Err(LinkError::Gone),
+            status => Err(LinkError::Answered { status: status.as_u16(), detail: detail(&body) }),
+        }
+    }
+
+    /// The connection is taken out meanwhile: a cancelled or failed exchange leaves none behind to be misread.
+    async fn exchange(
+        &mut self,
+        path: &str,
+        credential: Option<&str>,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), LinkError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.door.connect().await?,
+        };
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, self.door.host())
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(credential) = credential {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {credential}"));
+        }
+        let request = request.body(Full::new(body)).map_err(unreachable)?;
+        connection.sender.ready().await.map_err(unreachable)?;
+        let answer = connection.sender.send_request(request).await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await.map_err(unreachable)?;
+        self.connection = Some(connection);
+        Ok((status, body.to_bytes()))
+    }
+}
+
+fn unreachable(error: impl ToString) -> LinkError {
+    LinkError::Unreachable(error.to_string())
+}
+
+fn detail(body: &[u8]) -> String {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => problem.detail,
+        Err(_) => String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned(),
+    }
+}
+
+/// The credential would travel in clear, so it may not leave the machine.
+fn loopback(authority: &str, server: &str) -> Result<String, LinkError> {
+    let (host, port) = authority.rsplit_once(':').ok_or_else(|| LinkError::Address(server.to_owned()))?;
+    if port.parse::<u16>().is_err() {
+        return Err(LinkError::Address(server.to_owned()));
+    }
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
+        return Ok(authority.to_owned());
+    }
+    Err(LinkError::Exposed(host.to_owned()))
+}
+
+impl Door {
+    fn host(&self) -> &str {
+        match self {
+            Self::Unix(_) => "localhost",
+            Self::Tcp(authority) => authority,
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, LinkError> {
+        match self {
+            Self::Unix(path) => {
+                let named = |error| LinkError::Unreachable(format!("{}: {error}", path.display()));
+                Connection::over(UnixStream::connect(path).await.map_err(named)?).await
+            }
+            Self::Tcp(authority) => {
+                let stream = TcpStream::connect(authority).await;
+                Connection::over(
+                    stream.map_err(|error| LinkError::Unreachable(format!("{authority}: {error}")))?,
+                )
+                .await
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<()>,
+}
+
+impl Connection {
+    async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, LinkError> {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+        let driver = tokio::spawn(async move {
+            // Whoever waits for the answer learns of the error.
+            let _ = connection.await;
+        });
+        Ok(Self { sender, driver })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_stays_on_the_machine() {
+        for good in
+            ["unix:/run/berth/agent.sock", "http://127.0.0.1:80", "http://localhost:8080/", "http://[::1]:1"]
+        {
+            assert!(Link::new(good).is_ok(), "{good}");
+        }
+        for exposed in ["http://10.0.0.1:80", "http://example.org:80", "http://127.0.0.1.example.org:80"] {
+            assert!(matches!(Link::new(exposed), Err(LinkError::Exposed(_))), "{exposed}");
+        }
+        for bad in [
+            "",
+            "unix:run",
+            "https://127.0.0.1:1",
+            "http://127.0.0.1",
+            "http://127.0.0.1:http",
+            "127.0.0.1:80",
+        ] {
+            assert!(matches!(Link::new(bad), Err(LinkError::Address(_))), "{bad}");
+        }
+    }
+}

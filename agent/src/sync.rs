@@ -1,0 +1,208 @@
+//! The loop: make the machine so, tell the server, hear what is wanted. Whatever the server does or does not do, the
+//! newest spec stays in force, and accounts end when it says.
+
+use crate::clock::Clock;
+use crate::converge::converge;
+use crate::identity::Identity;
+use crate::ledger::{Anchor, Ledger};
+use crate::link::{Link, LinkError};
+use model::Timestamp;
+use model::report::{AccountState, Report};
+use model::spec::Spec;
+use model::wire::{SyncAnswer, SyncRequest};
+use playbooks::Host;
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+/// Until the server has said how long it holds an answer back.
+const FIRST_HOLD: Duration = Duration::from_secs(60);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_SILENCE: Duration = Duration::from_secs(15);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Stopped,
+    /// The server has removed this machine, and every account of ours is off it.
+    Gone,
+}
+
+pub async fn run<H: Host>(
+    host: H,
+    mut link: Link,
+    identity: Identity,
+    clock: Arc<dyn Clock>,
+    stop: impl Future<Output = ()> + Send,
+) -> Outcome {
+    let mut agent = Agent { host, ledger: Ledger::default(), clock, boot_id: String::new(), retries: 0 };
+    tokio::pin!(stop);
+    tokio::select! {
+        () = &mut stop => return Outcome::Stopped,
+        () = agent.open_ledger() => {}
+    }
+    let outcome = tokio::select! {
+        // Stopping in the middle of a call to the server loses nothing: work on the machine is never interrupted.
+        () = &mut stop => return Outcome::Stopped,
+        outcome = agent.obey(&mut link, &identity) => outcome,
+    };
+    tracing::info!(?outcome, "the agent ends");
+    outcome
+}
+
+struct Agent<H> {
+    host: H,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    boot_id: String,
+    /// How often in a row something was left to do after a convergence.
+    retries: u32,
+}
+
+impl<H: Host> Agent<H> {
+    /// Without its ledger the agent would not know whom to remove, so it waits for it rather than starting afresh.
+    async fn open_ledger(&mut self) {
+        let mut failures = 0;
+        while let Err(error) = self.try_open() {
+            tracing::error!(%error, "cannot read the ledger");
+            failures += 1;
+            self.clock.sleep(backoff(failures, LONGEST_SILENCE)).await;
+        }
+    }
+
+    fn try_open(&mut self) -> io::Result<()> {
+        self.boot_id = self.host.facts()?.boot_id;
+        self.ledger = Ledger::load(&mut self.host)?;
+        Ok(())
+    }
+
+    async fn obey(&mut self, link: &mut Link, identity: &Identity) -> Outcome {
+        let Some(incarnation) = identity.incarnation else { return Outcome::Stopped };
+        let (mut spec, mut hold, mut failures) = (None, FIRST_HOLD, 0);
+        loop {
+            let report = self.converge(spec.take());
+            let wake = self.wake(&report);
+            let generation = report.generation;
+            let asked_at = self.clock.boottime();
+            let request = SyncRequest { incarnation, report };
+            let answer = tokio::select! {
+                // Something is to be done here first; the server hears of it in the next report.
+                () = sleep_if(&self.clock, wake) => continue,
+                answer = link.sync(identity.credential(), &request, hold) => answer,
+            };
+            match answer {
+                Ok(answer) => {
+                    hold = Duration::from_secs(answer.hold.into());
+                    spec = self.hear(answer);
+                    let news = spec.as_ref().is_some_and(|spec| spec.generation > generation);
+                    let held = self.clock.boottime().saturating_sub(asked_at) >= SHORTEST_PAUSE;
+                    // A server that answers at once without news must not make us spin.
+                    failures = if news || held { 0 } else { failures + 1 };
+                    if news || failures == 0 {
+                        continue;
+                    }
+                }
+                Err(LinkError::Gone) => return self.leave().await,
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, failures, "no answer; going by the newest spec");
+                }
+            }
+            let pause = jittered(backoff(failures, LONGEST_SILENCE));
+            self.clock.sleep(wake.map_or(pause, |wake| wake.min(pause))).await;
+        }
+    }
+
+    fn converge(&mut self, spec: Option<Spec>) -> Report {
+        if spec.is_some() {
+            self.retries = 0;
+        }
+        let now = self.now();
+        let report = converge(&mut self.host, &mut self.ledger, spec, now);
+        self.retries = if is_settled(&report) { 0 } else { self.retries + 1 };
+        for account in &report.accounts {
+            tracing::debug!(name = %account.name, uid = account.uid, state = ?account.state, "account");
+        }
+        for problem in &report.problems {
+            tracing::warn!(problem, "converged with a problem");
+        }
+        report
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ledger.now(self.clock.wall(), self.clock.boottime(), &self.boot_id)
+    }
+
+    /// The anchor reaches the disk together with the spec, when that is obeyed.
+    fn hear(&mut self, answer: SyncAnswer) -> Option<Spec> {
+        let boottime = self.clock.boottime();
+        self.ledger.anchor = Some(Anchor { server_now: answer.now, boottime, boot_id: self.boot_id.clone() });
+        answer.spec
+    }
+
+    /// How long until there is something to do without the server: an account ends, or one was left unfinished.
+    fn wake(&self, report: &Report) -> Option<Duration> {
+        let now = self.now();
+        let until = |end: Timestamp| Duration::try_from(end.duration_since(now)).unwrap_or_default();
+        let end = self.ledger.next_end(now).map(|end| until(end) + Duration::from_millis(1));
+        let retry = (!is_settled(report)).then(|| backoff(self.retries, LONGEST_RETRY));
+        end.into_iter().chain(retry).min()
+    }
+
+    /// Takes every account of ours off the machine.
+    async fn leave(&mut self) -> Outcome {
+        tracing::warn!("the server has removed this machine: removing its accounts");
+        if let Some(spec) = &mut self.ledger.spec {
+            spec.accounts.clear();
+        }
+        loop {
+            let report = self.converge(None);
+            if self.ledger.accounts.is_empty() {
+                return Outcome::Gone;
+            }
+            let pause = self.wake(&report).unwrap_or(SHORTEST_PAUSE);
+            self.clock.sleep(pause).await;
+        }
+    }
+}
+
+/// Refused is settled: another try gives the same.
+fn is_settled(report: &Report) -> bool {
+    let done = |state: &AccountState| match state {
+        AccountState::Ready | AccountState::Refused { .. } => true,
+        AccountState::Failed { .. } | AccountState::Leaving { .. } => false,
+    };
+    report.problems.is_empty() && report.accounts.iter().all(|account| done(&account.state))
+}
+
+async fn sleep_if(clock: &Arc<dyn Clock>, lasts: Option<Duration>) {
+    match lasts {
+        Some(lasts) => clock.sleep(lasts).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Doubles from [`SHORTEST_PAUSE`] up to `longest`.
+pub fn backoff(failures: u32, longest: Duration) -> Duration {
+    SHORTEST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
+}
+
+/// Between half and all of it, so that a fleet does not come back in one wave.
+pub fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        let pauses: Vec<u128> = (0..10).map(|n| backoff(n, LONGEST_SILENCE).as_millis()).collect();
+        assert_eq!(pauses, [200, 200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000]);
+        assert_eq!(backoff(u32::MAX, LONGEST_RETRY), LONGEST_RETRY);
+        for _ in 0..100 {
+            let pause = jittered(Duration::from_secs(1));
+            assert!((500..=1000).contains(&pause.as_millis()));
+        }
+    }
+}

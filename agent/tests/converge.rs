@@ -1,0 +1,370 @@
+//! One machine in memory: what converging makes of it, and that no failure of any single call leaves a trace.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod given;
+
+use agent::converge::converge;
+use agent::ledger::Ledger;
+use given::{HASH, KEY, account, at, spec};
+use model::report::{AccountState, Report};
+use model::spec::{AccountSpec, Spec};
+use playbooks::fake::{FakeHome, World};
+use playbooks::{Db, FakeHost, When};
+
+/// A machine, its agent's memory, and the minute it is.
+struct Farm {
+    host: FakeHost,
+    ledger: Ledger,
+    minute: i64,
+}
+
+impl Farm {
+    fn new() -> Self {
+        Self { host: FakeHost::new(), ledger: Ledger::default(), minute: 0 }
+    }
+
+    fn converge(&mut self, spec: Option<Spec>) -> Report {
+        converge(&mut self.host, &mut self.ledger, spec, at(self.minute))
+    }
+
+    /// As after a crash: all the agent knows is on disk.
+    fn restart(&mut self) {
+        self.ledger = Ledger::load(&mut self.host).unwrap();
+    }
+
+    fn has_alice(&self) -> bool {
+        self.host.text(Db::Passwd).contains("alice")
+    }
+}
+
+/// The machine without the agent's memory.
+fn body(host: &FakeHost) -> World {
+    World { ledger: None, ..host.world() }
+}
+
+fn states(report: &Report) -> Vec<&AccountState> {
+    report.accounts.iter().map(|account| &account.state).collect()
+}
+
+fn refusal(report: &Report) -> &str {
+    match states(report)[..] {
+        [AccountState::Refused { why }] => why,
+        _ => panic!("{report:?}"),
+    }
+}
+
+#[test]
+fn an_account_comes_as_asked_and_goes_without_a_trace() {
+    let mut farm = Farm::new();
+    let before = body(&farm.host);
+    let alice = AccountSpec { sudo: true, groups: vec!["web".parse().unwrap()], ..account(66_000) };
+    let report = farm.converge(Some(spec(1, vec![alice])));
+    assert_eq!((report.generation, states(&report)), (1, vec![&AccountState::Ready]));
+    assert!(farm.host.text(Db::Passwd).contains("alice:x:66000:66000::/home/alice:/bin/bash\n"));
+    assert!(farm.host.text(Db::Shadow).contains(&format!("alice:{HASH}::0:99999:7:::\n")));
+    assert!(farm.host.text(Db::Group).contains("web:x:33:bob,alice\n"));
+    assert!(farm.host.text(Db::Gshadow).contains("web:!::bob,alice\n"));
+    let world = farm.host.world();
+    assert_eq!(world.homes["alice"].keys.as_deref(), Some(format!("{KEY}\n").as_bytes()));
+    assert_eq!(world.sudoers.unwrap()["alice"], b"alice ALL=(ALL) NOPASSWD: ALL\n");
+
+    farm.host.spawn(66_000);
+    farm.host.with(|world| world.mail.insert("alice".into()));
+    let report = farm.converge(Some(spec(2, vec![])));
+    assert_eq!((report.generation, report.accounts.len(), report.problems.len()), (2, 0, 0));
+    assert_eq!(body(&farm.host), before);
+    assert_eq!((farm.ledger.accounts.len(), farm.ledger.uid_floor), (0, 66_001));
+}
+
+#[test]
+fn the_second_time_changes_nothing() {
+    let mut farm = Farm::new();
+    for wanted in [spec(1, vec![account(66_000)]), spec(2, vec![])] {
+        let first = farm.converge(Some(wanted.clone()));
+        let writes = farm.host.writes();
+        assert_eq!(farm.converge(Some(wanted)), first);
+        assert_eq!(farm.converge(None), first);
+        assert_eq!(farm.host.writes(), writes);
+    }
+}
+
+#[test]
+fn what_changes_in_the_spec_or_on_the_machine_is_made_good() {
+    let mut farm = Farm::new();
+    farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
+    let changed = AccountSpec { password_hash: None, ssh_keys: vec![], ..account(66_000) };
+    let report = farm.converge(Some(spec(2, vec![changed])));
+    assert_eq!(states(&report), [&AccountState::Ready]);
+    assert!(
+        farm.host.text(Db::Shadow).contains("alice:*:"),
+        "no log-in by password, but no locked account either"
+    );
+    let world = farm.host.world();
+    assert_eq!(world.homes["alice"].keys.as_deref(), Some(&b""[..]));
+    assert!(world.sudoers.unwrap().is_empty());
+
+    let good = body(&farm.host);
+    farm.host.with(|world| {
+        world.homes.get_mut("alice").unwrap().keys = Some(b"ssh-rsa another".to_vec());
+        world.files.insert(Db::Shadow, b"root:*:1::::::\n".to_vec());
+        world.files.insert(
+            Db::Shadow,
+            good.files[&Db::Shadow].strip_suffix(b"alice:*::0:99999:7:::\n").unwrap().to_vec(),
+        );
+    });
+    assert_eq!(states(&farm.converge(None)), [&AccountState::Ready]);
+    assert_eq!(body(&farm.host), good);
+}
+
+#[test]
+fn what_exists_already_is_refused_and_left_alone() {
+    let foreign: [(&str, fn(&mut World)); 8] = [
+        ("/home/alice exists", |world| {
+            world.homes.insert("alice".into(), FakeHome { owner: 66_000, keys: None, unfinished: false });
+        }),
+        ("`alice` exists", |world| append(world, Db::Passwd, "alice:x:1001:1001::/home/alice:/bin/sh\n")),
+        ("uid 66000 exists", |world| append(world, Db::Passwd, "mallory:x:66000:66000::/:/bin/sh\n")),
+        ("gid 66000 exists", |world| append(world, Db::Group, "mallory:x:66000:\n")),
+        ("/etc/passwd", |world| append(world, Db::Passwd, "alice:x:66000:66000::/home/alice:/bin/sh\n")),
+        ("/etc/group", |world| append(world, Db::Group, "docker:x:999:bob,alice\n")),
+        ("/etc/subuid", |world| append(world, Db::Subuid, "alice:1:2\n")),
+        ("run already", |world| {
+            world.processes.insert(500, 66_000);
+        }),
+    ];
+    for (why, arrange) in foreign {
+        let mut farm = Farm::new();
+        farm.host.with(arrange);
+        let before = body(&farm.host);
+        let report = farm.converge(Some(spec(1, vec![account(66_000)])));
+        assert!(refusal(&report).contains(why), "{report:?}");
+        assert!(farm.converge(Some(spec(2, vec![]))).accounts.is_empty());
+        assert_eq!(body(&farm.host), before, "{why}");
+    }
+}
+
+fn append(world: &mut World, db: Db, line: &str) {
+    world.files.entry(db).or_default().extend_from_slice(line.as_bytes());
+}
+
+#[test]
+fn what_this_machine_does_not_have_is_refused() {
+    let asked = [
+        ("no shell `/bin/zsh`", AccountSpec { shell: Some("/bin/zsh".parse().unwrap()), ..account(66_000) }),
+        ("no group `gpu`", AccountSpec { groups: vec!["gpu".parse().unwrap()], ..account(66_000) }),
+        ("install sudo", AccountSpec { sudo: true, ..account(66_000) }),
+        ("outside", account(1_000)),
+    ];
+    for (why, asked) in asked {
+        let mut farm = Farm::new();
+        farm.host.with(|world| world.sudoers = None);
+        let before = body(&farm.host);
+        assert!(refusal(&farm.converge(Some(spec(1, vec![asked])))).contains(why), "{why}");
+        assert_eq!(body(&farm.host), before);
+    }
+}
+
+#[test]
+fn an_order_that_comes_late_does_nothing() {
+    let mut farm = Farm::new();
+    farm.converge(Some(spec(1, vec![account(66_000)])));
+    farm.converge(Some(spec(2, vec![])));
+    let late = farm.converge(Some(spec(1, vec![account(66_000)])));
+    assert_eq!((late.generation, late.accounts.len()), (2, 0));
+    let again = farm.converge(Some(spec(3, vec![account(66_000)])));
+    assert!(refusal(&again).contains("has ended before"));
+    assert!(!farm.has_alice());
+}
+
+#[test]
+fn another_database_deletes_nothing() {
+    let mut farm = Farm::new();
+    farm.converge(Some(spec(1, vec![account(66_000)])));
+    let stranger = Spec { epoch: given::id(99).parse().unwrap(), ..spec(9, vec![]) };
+    let report = farm.converge(Some(stranger));
+    assert_eq!((report.generation, states(&report)), (1, vec![&AccountState::Ready]));
+    assert!(report.problems[0].contains("speaks for database"));
+    assert!(farm.has_alice());
+}
+
+#[test]
+fn time_ends_an_account_without_a_server_and_across_restarts() {
+    let mut farm = Farm::new();
+    let before = body(&farm.host);
+    farm.converge(Some(spec(1, vec![account(66_000)])));
+    farm.minute = 59;
+    farm.restart();
+    assert_eq!(farm.converge(None).accounts.len(), 1);
+    farm.minute = 60;
+    farm.restart();
+    assert!(farm.converge(None).accounts.is_empty());
+    assert_eq!(body(&farm.host), before);
+    farm.minute = 30;
+    assert!(
+        refusal(&farm.converge(None)).contains("has ended before"),
+        "a clock set back brings nothing back"
+    );
+}
+
+#[test]
+fn the_name_passes_on_only_when_it_is_free() {
+    let mut farm = Farm::new();
+    farm.converge(Some(spec(1, vec![account(66_000)])));
+    farm.host.spawn(66_000);
+    farm.host.set_immortal(true);
+    let report = farm.converge(Some(spec(2, vec![account(66_001)])));
+    let [AccountState::Leaving { why, attempts: 1 }, AccountState::Failed { .. }] = states(&report)[..]
+    else {
+        panic!("{report:?}")
+    };
+    assert!(why.contains("still alive"), "{why}");
+    assert!(farm.host.text(Db::Shadow).contains("alice:!$6$"), "locked meanwhile");
+    assert!(farm.host.text(Db::Passwd).contains("alice:x:66000"), "no nameless process");
+    farm.restart();
+    assert!(matches!(states(&farm.converge(None))[0], AccountState::Leaving { attempts: 2, .. }));
+    farm.host.set_immortal(false);
+    let report = farm.converge(None);
+    assert_eq!((report.accounts.len(), states(&report)[0]), (1, &AccountState::Ready));
+    assert!(farm.host.text(Db::Passwd).contains("alice:x:66001"));
+}
+
+#[test]
+fn one_bad_account_does_not_stop_the_others() {
+    let mut farm = Farm::new();
+    let carol = AccountSpec { name: "carol".parse().unwrap(), ..account(66_001) };
+    farm.host.with(|world| append(world, Db::Passwd, "alice:x:5:5::/:/bin/sh\n"));
+    let report = farm.converge(Some(spec(1, vec![account(66_000), carol])));
+    assert!(matches!(states(&report)[..], [AccountState::Refused { .. }, AccountState::Ready]));
+}
+
+#[test]
+fn a_name_taken_over_by_hand_is_no_longer_ours() {
+    let mut farm = Farm::new();
+    farm.converge(Some(spec(1, vec![account(66_000)])));
+    farm.host.with(|world| {
+        let passwd = String::from_utf8(world.files[&Db::Passwd].clone())
+            .unwrap()
+            .replace("alice:x:66000", "alice:x:1001");
+        world.files.insert(Db::Passwd, passwd.into_bytes());
+    });
+    let entries = farm.host.world().files;
+    assert!(farm.converge(Some(spec(2, vec![]))).accounts.is_empty());
+    assert_eq!(farm.host.world().files, entries);
+}
+
+#[test]
+fn a_full_disk_does_not_keep_anybody_in() {
+    let mut farm = Farm::new();
+    farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
+    farm.host.spawn(66_000);
+    farm.minute = 60;
+    farm.host.set_full(true);
+    assert!(matches!(states(&farm.converge(None))[..], [AccountState::Leaving { .. }]));
+    let world = farm.host.world();
+    assert!(!world.processes.values().any(|uid| *uid == 66_000) && world.sudoers.unwrap().is_empty());
+    assert!(!world.homes.contains_key("alice"));
+    assert!(farm.host.text(Db::Shadow).contains("alice:!6$"), "spoilt in place");
+    farm.host.set_full(false);
+    assert!(farm.converge(None).accounts.is_empty());
+    assert_eq!(body(&farm.host), body(&FakeHost::new()));
+}
+
+/// Fails the k-th call in each way for every k, until k is past the last call; then everything has to come right.
+fn break_every_call(prepare: impl Fn(&mut Farm), act: impl Fn(&mut Farm), check: impl Fn(&mut Farm)) -> u64 {
+    for k in 0.. {
+        let mut met = false;
+        for when in [When::Before, When::After, When::Late] {
+            for restarts in [false, true] {
+                let mut farm = Farm::new();
+                prepare(&mut farm);
+                farm.host.fail_at(k, when);
+                act(&mut farm);
+                met |= !farm.host.clear_faults();
+                if restarts {
+                    farm.restart();
+                }
+                check(&mut farm);
+            }
+        }
+        if !met {
+            return k;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn creating_survives_a_failure_of_any_call() {
+    let wanted = || Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }]));
+    let mut good = Farm::new();
+    good.converge(wanted());
+    let tried = break_every_call(
+        |_| {},
+        |farm| drop(farm.converge(wanted())),
+        |farm| {
+            assert_eq!(states(&farm.converge(wanted())), [&AccountState::Ready]);
+            assert_eq!(body(&farm.host), body(&good.host));
+            farm.converge(Some(spec(2, vec![])));
+            assert_eq!(body(&farm.host), body(&FakeHost::new()));
+        },
+    );
+    assert!(tried > 30, "{tried}");
+}
+
+#[test]
+fn half_made_accounts_go_without_a_trace() {
+    let tried = break_every_call(
+        |_| {},
+        |farm| drop(farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])))),
+        |farm| {
+            assert!(farm.converge(Some(spec(2, vec![]))).accounts.is_empty());
+            assert_eq!(body(&farm.host), body(&FakeHost::new()));
+        },
+    );
+    assert!(tried > 30, "{tried}");
+}
+
+#[test]
+fn cleaning_survives_a_failure_of_any_call() {
+    let tried = break_every_call(
+        |farm| {
+            farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
+            farm.host.spawn(66_000);
+            farm.host.with(|world| world.mail.insert("alice".into()));
+        },
+        |farm| drop(farm.converge(Some(spec(2, vec![])))),
+        |farm| {
+            let report = farm.converge(Some(spec(2, vec![])));
+            assert_eq!((report.generation, report.accounts.len()), (2, 0), "{report:?}");
+            assert_eq!(body(&farm.host), body(&FakeHost::new()));
+        },
+    );
+    assert!(tried > 50, "{tried}");
+}
+
+#[test]
+fn nothing_is_ready_or_gone_that_was_not_seen() {
+    for k in 0..80 {
+        let mut farm = Farm::new();
+        farm.host.fail_at(k, When::After);
+        let report = farm.converge(Some(spec(1, vec![account(66_000)])));
+        let ready = states(&report) == [&AccountState::Ready];
+        assert!(!ready || report.generation == 1 && farm.has_alice(), "{k}");
+        farm.converge(None);
+        farm.host.fail_at(k, When::Late);
+        let report = farm.converge(Some(spec(2, vec![])));
+        let gone = report.generation == 2 && report.accounts.is_empty();
+        assert!(!gone || !farm.has_alice(), "{k}");
+    }
+}
+
+#[test]
+fn a_machine_that_is_down_reports_nothing_good() {
+    let mut farm = Farm::new();
+    farm.host.crash();
+    let report = farm.converge(Some(spec(1, vec![account(66_000)])));
+    assert_eq!((report.generation, report.problems.len()), (0, 1));
+    assert!(matches!(states(&report)[..], [AccountState::Failed { .. }]));
+    farm.host.revive();
+    assert_eq!(states(&farm.converge(Some(spec(1, vec![account(66_000)])))), [&AccountState::Ready]);
+}

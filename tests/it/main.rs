@@ -1,0 +1,26 @@
+//! The one integration-test binary. Every farm checks the law of the house when it is dropped.
+
+mod faults;
+mod input;
+mod lifecycle;
+mod races;
+mod tidy;
+
+/// Runs each story on SQLite and on PostgreSQL.
+macro_rules! on_both_databases {
+    ($($story:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                super::$story(tests::Farm::new(tests::Database::Sqlite).await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                super::$story(tests::Farm::new(tests::Database::Postgres).await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both_databases;

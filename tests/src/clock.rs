@@ -1,0 +1,68 @@
+//! A clock that stands until a test turns it.
+
+use futures_util::future::BoxFuture;
+use model::Timestamp;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+#[derive(Clone)]
+pub struct FakeClock {
+    now: Arc<watch::Sender<Timestamp>>,
+}
+
+/// When every test begins; also when its machines were booted.
+pub fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+impl Default for FakeClock {
+    fn default() -> Self {
+        Self { now: Arc::new(watch::Sender::new(start())) }
+    }
+}
+
+impl FakeClock {
+    pub fn now(&self) -> Timestamp {
+        *self.now.borrow()
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.now.send_modify(|now| *now += by);
+    }
+
+    fn until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        let mut now = self.now.subscribe();
+        Box::pin(async move {
+            if now.wait_for(|now| *now >= at).await.is_err() {
+                // The clock is gone, and with it everybody who could wait for it.
+                std::future::pending().await
+            }
+        })
+    }
+}
+
+impl server::clock::Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        self.now()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        self.until(at)
+    }
+}
+
+impl agent::clock::Clock for FakeClock {
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
+    fn boottime(&self) -> Duration {
+        self.now().duration_since(start()).unsigned_abs()
+    }
+
+    fn sleep(&self, lasts: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.until(self.now() + lasts)
+    }
+}

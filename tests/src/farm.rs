@@ -1,0 +1,276 @@
+//! A server, its database, and machines with real agents over pretend hosts. When a farm is dropped, the law of the
+//! house is checked: a machine that is offered has nothing of ours on it.
+
+use crate::{Database, FakeClock};
+use agent::identity::Identity;
+use agent::link::Link;
+use cli::Client;
+use model::machine::{FIRST_UID, LAST_UID};
+use model::wire::{MachineCreate, MachineView, Page, ReservationCreate, ReservationView};
+use playbooks::{Db, FakeHost};
+use server::api::accept::Listener;
+use server::serve::{Doors, Settings, serve};
+use server::store::CommitHook;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+pub const TTL: Duration = Duration::from_secs(3600);
+
+pub struct Farm {
+    folder: tempfile::TempDir,
+    database: String,
+    pub clock: FakeClock,
+    server: Option<Server>,
+    pub machines: Vec<Lent>,
+    /// For plain requests.
+    pub http: reqwest::Client,
+}
+
+struct Server {
+    runtime: Runtime,
+    url: String,
+}
+
+/// A pretend machine whose agent is real.
+pub struct Lent {
+    pub name: String,
+    pub host: FakeHost,
+    identity: Identity,
+    agent: Option<JoinHandle<()>>,
+}
+
+/// `username` for `minutes` on `count` machines.
+pub fn ask(username: &str, count: i64, minutes: i64) -> ReservationCreate {
+    ReservationCreate {
+        username: username.to_owned(),
+        password: Some("correct horse".to_owned()),
+        count: Some(count),
+        duration: Some(model::wire::DurationText::Minutes(minutes)),
+        ..ReservationCreate::default()
+    }
+}
+
+impl Farm {
+    pub async fn new(database: Database) -> Self {
+        Self::with_hook(database, None).await
+    }
+
+    pub async fn with_hook(database: Database, hook: Option<CommitHook>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database.url(folder.path());
+        let http = reqwest::Client::new();
+        let mut farm = Self { folder, database, clock: FakeClock::default(), server: None, machines: vec![], http };
+        farm.start_server(hook);
+        farm
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("agent.sock")
+    }
+
+    /// Starts the server on the same database, as a new process would.
+    pub fn start_server(&mut self, commit_hook: Option<CommitHook>) {
+        assert!(self.server.is_none(), "one server at a time");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let _ = std::fs::remove_file(self.socket());
+        let entered = runtime.enter();
+        let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        api.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", api.local_addr().unwrap());
+        let doors = Doors {
+            api: Listener::Tcp(tokio::net::TcpListener::from_std(api).unwrap()),
+            agents: vec![Listener::Unix(tokio::net::UnixListener::bind(self.socket()).unwrap())],
+        };
+        drop(entered);
+        let settings = Settings { database: self.database.clone(), ttl: TTL, docker: None, commit_hook };
+        let clock = Arc::new(self.clock.clone());
+        runtime.spawn(async move { serve(settings, doors, clock, std::future::pending()).await.unwrap() });
+        self.server = Some(Server { runtime, url });
+    }
+
+    /// Nothing of it runs on, and nothing is said good-bye to.
+    pub async fn kill_server(&mut self) {
+        let server = self.server.take().expect("a server runs");
+        tokio::task::spawn_blocking(move || server.runtime.shutdown_timeout(Duration::from_secs(5))).await.unwrap();
+    }
+
+    pub fn url(&self) -> &str {
+        &self.server.as_ref().expect("a server runs").url
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.url()).unwrap()
+    }
+
+    /// Registers a machine and starts its agent.
+    pub async fn add_machine(&mut self, name: &str) {
+        let body = MachineCreate {
+            name: name.to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 22,
+            labels: format!("name={name}").parse().unwrap(),
+        };
+        let created: serde_json::Value = self.post("/v1/machines", &body).await.json().await.unwrap();
+        let token = created["join_token"].as_str().unwrap_or_else(|| panic!("{created}"));
+        let address = format!("unix:{}", self.socket().display());
+        let mut identity = Identity::new(&address).unwrap();
+        identity.enrol(&mut Link::new(&address).unwrap(), token).await.unwrap();
+        self.machines.push(Lent { name: name.to_owned(), host: FakeHost::new(), identity, agent: None });
+        self.start_agent(self.machines.len() - 1);
+    }
+
+    pub async fn add_machines(&mut self, count: usize) {
+        for number in 1..=count {
+            self.add_machine(&format!("m{number}")).await;
+        }
+        self.until_free(count as u32).await;
+    }
+
+    pub fn start_agent(&mut self, machine: usize) {
+        let clock: Arc<dyn agent::clock::Clock> = Arc::new(self.clock.clone());
+        let lent = &mut self.machines[machine];
+        let link = Link::new(&lent.identity.server).unwrap();
+        let agent = agent::sync::run(lent.host.clone(), link, lent.identity.clone(), clock, std::future::pending());
+        lent.agent = Some(tokio::spawn(async move { drop(agent.await) }));
+    }
+
+    pub async fn stop_agent(&mut self, machine: usize) {
+        if let Some(agent) = self.machines[machine].agent.take() {
+            agent.abort();
+            let _ = agent.await;
+        }
+    }
+
+    pub fn machine(&self, name: &str) -> &Lent {
+        self.machines.iter().find(|lent| lent.name == name).unwrap()
+    }
+
+    pub async fn post(&self, path: &str, body: &(impl body::Body + ?Sized)) -> reqwest::Response {
+        let request = self.http.post(format!("{}{path}", self.url())).body(body.json());
+        request.send().await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> serde_json::Value {
+        self.http.get(format!("{}{path}", self.url())).send().await.unwrap().json().await.unwrap()
+    }
+
+    pub async fn reserve(&self, body: &ReservationCreate) -> Result<ReservationView, String> {
+        answer(self.post("/v1/reservations", body).await).await
+    }
+
+    pub async fn reservation(&self, id: impl std::fmt::Display) -> ReservationView {
+        answer(self.http.get(format!("{}/v1/reservations/{id}", self.url())).send().await.unwrap()).await.unwrap()
+    }
+
+    pub async fn release(&self, id: impl std::fmt::Display) -> ReservationView {
+        let path = format!("{}/v1/reservations/{id}", self.url());
+        answer(self.http.delete(path).send().await.unwrap()).await.unwrap()
+    }
+
+    pub async fn extend(&self, id: impl std::fmt::Display, duration: &str) -> Result<ReservationView, String> {
+        let path = format!("{}/v1/reservations/{id}", self.url());
+        let body = serde_json::json!({ "duration": duration }).to_string();
+        answer(self.http.patch(path).body(body).send().await.unwrap()).await
+    }
+
+    pub async fn machine_views(&self) -> Vec<MachineView> {
+        let page: Page<MachineView> =
+            self.http.get(format!("{}/v1/machines?limit=1000", self.url())).send().await.unwrap().json().await.unwrap();
+        page.items
+    }
+
+    pub async fn until_free(&self, count: u32) {
+        self.until(&format!("{count} machines are free"), async || {
+            self.get("/v1/availability").await["free"].as_u64() == Some(u64::from(count))
+        })
+        .await;
+    }
+
+    /// Waits until something has come true; what is awaited takes no time by the farm's clock.
+    pub async fn until(&self, what: &str, met: impl AsyncFn() -> bool) {
+        for _ in 0..1500 {
+            if met().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never: {what}; machines: {:#?}", self.machine_views().await);
+    }
+
+    async fn check_law(url: String, machines: Vec<(String, FakeHost)>) {
+        let views: Page<MachineView> =
+            reqwest::get(format!("{url}/v1/machines?limit=1000")).await.unwrap().json().await.unwrap();
+        for view in views.items.iter().filter(|view| view.state == "free") {
+            if let Some((name, host)) = machines.iter().find(|(name, _)| name == view.name.as_str()) {
+                assert_eq!(ours(host), Vec::<String>::new(), "`{name}` is offered and is not clean");
+            }
+        }
+    }
+}
+
+/// What Berth has left on a machine: accounts, homes and processes of its UIDs.
+pub fn ours(host: &FakeHost) -> Vec<String> {
+    let managed = |uid: u32| (FIRST_UID..=LAST_UID).contains(&uid);
+    let mut left = Vec::new();
+    for db in [Db::Passwd, Db::Group] {
+        let text = host.text(db);
+        let lines = text.lines().filter(|line| line.split(':').nth(2).and_then(|id| id.parse().ok()).is_some_and(managed));
+        left.extend(lines.map(|line| format!("{db:?}: {line}")));
+    }
+    let world = host.world();
+    let name_left = |name: &str| format!("home {name}");
+    left.extend(world.homes.iter().filter(|(_, home)| managed(home.owner)).map(|(name, _)| name_left(name)));
+    left.extend(world.processes.iter().filter(|(_, uid)| managed(**uid)).map(|(pid, uid)| format!("process {pid} of {uid}")));
+    left
+}
+
+/// Whether somebody could log in.
+pub fn has_account(host: &FakeHost, username: &str) -> bool {
+    let line = format!("{username}:");
+    host.text(Db::Passwd).lines().any(|entry| entry.starts_with(&line))
+        && host.text(Db::Shadow).lines().any(|entry| entry.starts_with(&format!("{line}$6$")))
+}
+
+async fn answer(response: reqwest::Response) -> Result<ReservationView, String> {
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    if status.is_success() { Ok(serde_json::from_str(&text).unwrap()) } else { Err(format!("{} {text}", status.as_u16())) }
+}
+
+/// Bodies of requests: wire types, or JSON as text.
+pub mod body {
+    pub trait Body {
+        fn json(&self) -> String;
+    }
+    impl Body for str {
+        fn json(&self) -> String {
+            self.to_owned()
+        }
+    }
+    impl Body for model::wire::MachineCreate {
+        fn json(&self) -> String {
+            serde_json::to_string(self).unwrap()
+        }
+    }
+    impl Body for model::wire::ReservationCreate {
+        fn json(&self) -> String {
+            serde_json::to_string(self).unwrap()
+        }
+    }
+}
+
+impl Drop for Farm {
+    fn drop(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        if !std::thread::panicking() {
+            let machines = self.machines.iter().map(|lent| (lent.name.clone(), lent.host.clone())).collect();
+            let url = server.url.clone();
+            let check = std::thread::spawn(move || Runtime::new().unwrap().block_on(Self::check_law(url, machines)));
+            check.join().expect("the law of the house holds");
+        }
+        server.runtime.shutdown_background();
+    }
+}
