@@ -97,6 +97,7 @@ pub fn left_of(observed: &Observed, who: &Who) -> Vec<String> {
     }
     match &places.home {
         Home::Absent => {}
+        Home::Unreadable(why) => left.push(format!("/home/{}: {why}", who.name)),
         Home::Present { owner, .. } if *owner != who.uid => {
             left.push(format!("/home/{} belongs to uid {owner}: look at it and move it away", who.name));
         }
@@ -191,6 +192,7 @@ fn make(observed: &Observed, ledger: &Ledger, spec: &AccountSpec) -> Vec<Action>
     match &places.home {
         Home::Present { owner, keys: Some(seen), .. } if *owner == who.uid && *seen == keys => {}
         Home::Present { owner, .. } if *owner == who.uid => actions.push(Action::WriteKeys(keys)),
+        Home::Unreadable(_) => actions.push(Action::WriteKeys(keys)),
         Home::Absent | Home::Unfinished | Home::Present { .. } => actions.push(Action::MakeHome(keys)),
     }
     let rule = sudo_rule(&who);

@@ -70,11 +70,13 @@ fn what_is_there_against_what_is_wanted() {
 
 #[test]
 fn each_part_that_differs_is_one_step() {
-    let cases: [(&str, fn(&mut Observed)); 6] = [
+    type Change = fn(&mut Observed);
+    let cases: [(&str, Change); 7] = [
         ("WriteKeys", |seen| place(seen).home = Home::Present { owner: UID, keys: None, ssh: false }),
         ("WriteKeys", |seen| {
             place(seen).home = Home::Present { owner: UID, keys: Some(b"x".into()), ssh: true }
         }),
+        ("WriteKeys", |seen| place(seen).home = Home::Unreadable("a mount".into())),
         ("MakeHome", |seen| place(seen).home = Home::Unfinished),
         ("RemoveSudo", |seen| place(seen).sudo = Some(b"x".into())),
         ("WriteEntries", |seen| seen.databases = seen.databases.lock("alice", UID)),

@@ -6,10 +6,10 @@ use crate::converge::converge;
 use crate::identity::Identity;
 use crate::ledger::{Anchor, Ledger};
 use crate::link::{Link, LinkError};
-use model::Timestamp;
 use model::report::{AccountState, Report};
 use model::spec::Spec;
 use model::wire::{SyncAnswer, SyncRequest};
+use model::{Epoch, Timestamp};
 use playbooks::Host;
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -33,7 +33,8 @@ pub async fn run<H: Host>(
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()> + Send,
 ) -> Outcome {
-    let mut agent = Agent { host, ledger: Ledger::default(), clock, boot_id: String::new(), retries: 0 };
+    let mut agent =
+        Agent { host, ledger: Ledger::default(), clock, boot_id: String::new(), retries: 0, offer: None };
     tokio::pin!(stop);
     tokio::select! {
         () = &mut stop => return Outcome::Stopped,
@@ -55,6 +56,8 @@ struct Agent<H> {
     boot_id: String,
     /// How often in a row something was left to do after a convergence.
     retries: u32,
+    /// The last spec that the server offered, obeyed or not.
+    offer: Option<(Epoch, u64)>,
 }
 
 impl<H: Host> Agent<H> {
@@ -80,7 +83,6 @@ impl<H: Host> Agent<H> {
         loop {
             let report = self.converge(spec.take());
             let wake = self.wake(&report);
-            let generation = report.generation;
             let asked_at = self.clock.boottime();
             let request = SyncRequest { incarnation, report };
             let answer = tokio::select! {
@@ -91,14 +93,13 @@ impl<H: Host> Agent<H> {
             match answer {
                 Ok(answer) => {
                     hold = Duration::from_secs(answer.hold.into());
+                    let news = self.is_news(&answer);
                     spec = self.hear(answer);
-                    let news = spec.as_ref().is_some_and(|spec| spec.generation > generation);
-                    let held = self.clock.boottime().saturating_sub(asked_at) >= SHORTEST_PAUSE;
-                    // A server that answers at once without news must not make us spin.
-                    failures = if news || held { 0 } else { failures + 1 };
-                    if news || failures == 0 {
+                    if news || self.clock.boottime().saturating_sub(asked_at) >= SHORTEST_PAUSE {
+                        failures = 0;
                         continue;
                     }
+                    failures += 1;
                 }
                 Err(LinkError::Gone) => return self.leave().await,
                 Err(error) => {
@@ -111,10 +112,17 @@ impl<H: Host> Agent<H> {
         }
     }
 
-    fn converge(&mut self, spec: Option<Spec>) -> Report {
-        if spec.is_some() {
-            self.retries = 0;
+    /// A server that answers at once without news, or offers again and again what we refuse, must not make us spin.
+    fn is_news(&mut self, answer: &SyncAnswer) -> bool {
+        let offer = answer.spec.as_ref().map(|spec| (spec.epoch, spec.generation));
+        let news = offer.is_some() && offer != self.offer;
+        if news {
+            (self.offer, self.retries) = (offer, 0);
         }
+        news
+    }
+
+    fn converge(&mut self, spec: Option<Spec>) -> Report {
         let now = self.now();
         let report = converge(&mut self.host, &mut self.ledger, spec, now);
         self.retries = if is_settled(&report) { 0 } else { self.retries + 1 };

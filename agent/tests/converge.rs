@@ -118,7 +118,8 @@ fn what_changes_in_the_spec_or_on_the_machine_is_made_good() {
 
 #[test]
 fn what_exists_already_is_refused_and_left_alone() {
-    let foreign: [(&str, fn(&mut World)); 8] = [
+    type Arrange = fn(&mut World);
+    let foreign: [(&str, Arrange); 8] = [
         ("/home/alice exists", |world| {
             world.homes.insert("alice".into(), FakeHome { owner: 66_000, keys: None, unfinished: false });
         }),

@@ -269,3 +269,17 @@ async fn a_refused_credential_and_a_sick_server_change_nothing() {
     story.until(Duration::from_millis(100), "it goes on asking", heard).await;
     assert!(story.has_alice() && !story.agent.is_finished());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_is_refused_again_and_again_does_not_make_it_spin() {
+    let story = Story::begin();
+    story.make_alice().await;
+    let before = story.server.reports.lock().unwrap().len();
+    for _ in 0..50 {
+        story.answer(Answer::Spec(Spec { epoch: id(9).parse().unwrap(), ..spec(7, vec![]) }));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let reports = story.server.reports.lock().unwrap()[before..].to_vec();
+    assert!((1..=2).contains(&reports.len()), "{reports:?}");
+    assert!(reports[0].problems[0].contains("speaks for database") && story.has_alice());
+}

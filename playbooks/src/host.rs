@@ -45,6 +45,8 @@ pub enum Home {
     Absent,
     /// Only the hidden folder of an attempt that was cut off.
     Unfinished,
+    /// There is something that we cannot look into, such as a file system of the tenant's own.
+    Unreadable(String),
     Present {
         owner: u32,
         /// The contents of `.ssh/authorized_keys`; absent if that is no plain file there.

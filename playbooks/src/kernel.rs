@@ -28,11 +28,10 @@ pub(crate) fn kill_everything_of(uid: u32) -> io::Result<()> {
 
 /// SAFETY: call in a freshly forked child only.
 unsafe fn die_as(uid: u32) -> ! {
-    // SAFETY: plain system calls on numbers. `kill(-1)` is reached only after both changes took effect, never as root.
+    // SAFETY: plain system calls on numbers. `kill(-1)` is reached only as `uid`, never as root.
     unsafe {
-        let no_groups = libc::setgroups(0, std::ptr::null());
-        let became = libc::setresgid(uid, uid, uid) == 0 && libc::setresuid(uid, uid, uid) == 0;
-        if no_groups != 0 || !became || libc::getuid() != uid || libc::geteuid() != uid {
+        let became = libc::setresuid(uid, uid, uid) == 0;
+        if !became || libc::getuid() != uid || libc::geteuid() != uid {
             libc::_exit(1);
         }
         // ESRCH: there was nobody to kill.

@@ -32,6 +32,17 @@ impl FakeClock {
         self.now.send_modify(|now| *now += by);
     }
 
+    /// Lets time pass, twenty times as fast as outside, until the guard is dropped.
+    pub fn run(&self) -> Running {
+        let clock = self.clone();
+        Running(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                clock.advance(Duration::from_millis(100));
+            }
+        }))
+    }
+
     fn until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
         let mut now = self.now.subscribe();
         Box::pin(async move {
@@ -40,6 +51,15 @@ impl FakeClock {
                 std::future::pending().await
             }
         })
+    }
+}
+
+/// Time passes while this lives.
+pub struct Running(tokio::task::JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

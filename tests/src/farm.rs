@@ -134,7 +134,7 @@ impl Farm {
         let lent = &mut self.machines[machine];
         let link = Link::new(&lent.identity.server).unwrap();
         let agent = agent::sync::run(lent.host.clone(), link, lent.identity.clone(), clock, std::future::pending());
-        lent.agent = Some(tokio::spawn(async move { drop(agent.await) }));
+        lent.agent = Some(tokio::spawn(async move { let _ = agent.await; }));
     }
 
     pub async fn stop_agent(&mut self, machine: usize) {

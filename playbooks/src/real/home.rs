@@ -1,6 +1,6 @@
 //! Homes. One is built hidden and root's own, and gets its name when it is complete.
 
-use super::at;
+use super::{at, mounts};
 use crate::host::{Home, Who};
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, readlinkat, renameat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
@@ -91,6 +91,7 @@ pub(super) fn remove(homes: &Path, who: &Who) -> io::Result<()> {
     if !homes.is_dir() {
         return Ok(());
     }
+    mounts::detach_below(&homes.canonicalize()?.join(who.name.as_str()))?;
     let homes = at::open_trusted(homes)?;
     at::remove_tree(&homes, &hidden(who))?;
     match at::stat(&homes, &name(who)?)? {
