@@ -129,7 +129,9 @@ async fn live_through_crash(number: u64, side: CommitSide) -> bool {
         answer = farm.reserve(&body) => answer.ok(),
         () = happened(crashed.clone()) => None,
     };
-    if let (Some(reservation), false) = (&acknowledged, *crashed.borrow()) {
+    // A value, not the guard of it: the crash needs to write there.
+    let dead = *crashed.borrow();
+    if let (Some(reservation), false) = (&acknowledged, dead) {
         tokio::select! {
             _ = farm.extend(reservation.id, "2h") => {}
             () = happened(crashed.clone()) => {}
