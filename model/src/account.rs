@@ -50,7 +50,8 @@ impl FromStr for PasswordHash {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = ["$6$", "$5$", "$y$", "$2b$"].iter().any(|prefix| text.starts_with(prefix));
         let allowed = |c: u8| c.is_ascii_alphanumeric() || b"./$=,".contains(&c);
-        let shape = (20..=256).contains(&text.len()) && text.bytes().all(allowed) && text.matches('$').count() >= 3;
+        let shape =
+            (20..=256).contains(&text.len()) && text.bytes().all(allowed) && text.matches('$').count() >= 3;
         if known && shape {
             return Ok(Self(text.to_owned()));
         }
@@ -97,9 +98,13 @@ impl FromStr for SshKey {
             return Err("is no SSH public key: give the line of a .pub file, `ssh-ed25519 AAAA…`".to_owned());
         };
         if !KEY_TYPES.contains(&kind) {
-            return Err(format!("starts with `{}`, not with a key type such as `ssh-ed25519`", kind.escape_debug()));
+            return Err(format!(
+                "starts with `{}`, not with a key type such as `ssh-ed25519`",
+                kind.escape_debug()
+            ));
         }
-        let bytes = BASE64.decode(blob.as_bytes()).map_err(|_| "the key's second word is not base64".to_owned())?;
+        let bytes =
+            BASE64.decode(blob.as_bytes()).map_err(|_| "the key's second word is not base64".to_owned())?;
         if !blob_is(&bytes, kind) {
             return Err(format!("is no well-formed `{kind}` key; was it cut off?"));
         }
@@ -156,7 +161,8 @@ serde_as_text!(Shell);
 mod tests {
     use super::*;
 
-    const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@here";
+    const ED25519: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@here";
 
     #[test]
     fn keys() {
@@ -184,7 +190,9 @@ mod tests {
         for bad in ["pw\nroot:hacked", "", "\0", &"x".repeat(129)] {
             assert!(Password::try_from(bad.to_owned()).is_err());
         }
-        for bad in ["", "x", "$6$a:b$cccccccccccccccccccccccc", "$1$aaaaaaaa$bbbbbbbbbbbbbbbbbbbbbb", "!$6$abc$def"] {
+        for bad in
+            ["", "x", "$6$a:b$cccccccccccccccccccccccc", "$1$aaaaaaaa$bbbbbbbbbbbbbbbbbbbbbb", "!$6$abc$def"]
+        {
             assert!(bad.parse::<PasswordHash>().is_err(), "{bad}");
         }
     }

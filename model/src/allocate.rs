@@ -33,17 +33,24 @@ pub enum Shortage {
 }
 
 /// All or nothing. Candidates come in the order they were registered in; the first that fit are taken.
-pub fn allocate(want: &Want, candidates: &[Machine], now: Timestamp, ttl: Duration) -> Result<Vec<MachineId>, Shortage> {
+pub fn allocate(
+    want: &Want,
+    candidates: &[Machine],
+    now: Timestamp,
+    ttl: Duration,
+) -> Result<Vec<MachineId>, Shortage> {
     match want {
         Want::Count { count, labels } => {
             let fits = |machine: &&Machine| is_free(machine, now, ttl) && machine.labels.covers(labels);
-            let found: Vec<_> = candidates.iter().filter(fits).take(*count as usize).map(|machine| machine.id).collect();
+            let found: Vec<_> =
+                candidates.iter().filter(fits).take(*count as usize).map(|machine| machine.id).collect();
             let free = found.len() as u32;
             if free < *count { Err(Shortage::TooFew { wanted: *count, free }) } else { Ok(found) }
         }
         Want::Named(names) => {
             let find = |name: &MachineName| candidates.iter().find(|machine| &machine.name == name);
-            let refusals: Vec<_> = names.iter().filter_map(|name| refusal(name, find(name), now, ttl)).collect();
+            let refusals: Vec<_> =
+                names.iter().filter_map(|name| refusal(name, find(name), now, ttl)).collect();
             if !refusals.is_empty() {
                 return Err(Shortage::NotFree(refusals));
             }

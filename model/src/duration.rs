@@ -14,7 +14,9 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         Err(_) => text
             .parse::<Span>()
             .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
-            .map_err(|_| format!("`{}` is no duration: write `90m`, `2h`, `PT1H` or a number of minutes", shown(text)))?,
+            .map_err(|_| {
+                format!("`{}` is no duration: write `90m`, `2h`, `PT1H` or a number of minutes", shown(text))
+            })?,
     };
     bounded(signed)
 }
@@ -45,16 +47,36 @@ mod tests {
 
     #[test]
     fn the_forms_people_write() {
-        for (text, seconds) in
-            [("90m", 5400), ("2h", 7200), ("PT1H", 3600), ("60", 3600), ("1d", 86_400), ("5s", 5), ("1h 30m", 5400), ("P2D", 172_800)]
-        {
+        for (text, seconds) in [
+            ("90m", 5400),
+            ("2h", 7200),
+            ("PT1H", 3600),
+            ("60", 3600),
+            ("1d", 86_400),
+            ("5s", 5),
+            ("1h 30m", 5400),
+            ("P2D", 172_800),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
     }
 
     #[test]
     fn what_is_refused() {
-        for text in ["", "0", "-5", "-1h", "0s", "100ms", "9223372036854775807", "9223372036854775808", "400d", "1 month", "soon", "1e3"] {
+        for text in [
+            "",
+            "0",
+            "-5",
+            "-1h",
+            "0s",
+            "100ms",
+            "9223372036854775807",
+            "9223372036854775808",
+            "400d",
+            "1 month",
+            "soon",
+            "1e3",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(from_minutes(i64::MAX).is_err());

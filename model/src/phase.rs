@@ -32,7 +32,9 @@ pub enum MachineState {
     Cleaning,
     Maintenance(String),
     /// Not heard of for longer than the time to live.
-    Unreachable { since: Timestamp },
+    Unreachable {
+        since: Timestamp,
+    },
     /// Taken out of service; goes when nothing is left on it.
     Retiring,
 }
@@ -72,7 +74,8 @@ pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> Machin
     let Some(seen_at) = machine.seen_at else {
         return MachineState::Unreachable { since: machine.created_at };
     };
-    if now.duration_since(seen_at) > jiff::SignedDuration::try_from(ttl).unwrap_or(jiff::SignedDuration::MAX) {
+    if now.duration_since(seen_at) > jiff::SignedDuration::try_from(ttl).unwrap_or(jiff::SignedDuration::MAX)
+    {
         return MachineState::Unreachable { since: seen_at };
     }
     if let Some(aside) = machine.set_aside.as_ref().filter(|aside| now < aside.until) {
@@ -104,7 +107,8 @@ pub fn reservation_phase(reservation: &Reservation, now: Timestamp) -> Phase {
 
 /// The same for one machine of a reservation.
 pub fn seat_phase(reservation: &Reservation, seat: &Assignment, now: Timestamp) -> Phase {
-    let leaving = reservation.ended_at.is_some() || reservation.expires_at <= now || seat.given_up_at.is_some();
+    let leaving =
+        reservation.ended_at.is_some() || reservation.expires_at <= now || seat.given_up_at.is_some();
     match (seat.cleaned_at, leaving, seat.ready_at) {
         (Some(_), _, _) => Phase::Ended,
         (None, true, _) => Phase::Ending,

@@ -57,7 +57,8 @@ pub enum Step {
 /// Compares. `members` come in the order they were made in, `listed` from one complete answer of the provider.
 pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) -> Vec<Step> {
     let exists = |id: MachineId| listed.iter().any(|machine| machine.id == id);
-    let mut steps: Vec<Step> = members.iter().filter_map(|member| settle(member, exists(member.id))).collect();
+    let mut steps: Vec<Step> =
+        members.iter().filter_map(|member| settle(member, exists(member.id))).collect();
     let staying = || members.iter().filter(|member| !member.retired);
     let lost = steps.iter().filter(|step| matches!(step, Step::Lost(_))).count();
     let count = staying().count() - lost;
@@ -72,7 +73,13 @@ pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) ->
     }
     let known = |id: MachineId| members.iter().any(|member| member.id == id);
     let old = |machine: &&Listed| now.duration_since(machine.created_at) > ORPHAN_GRACE;
-    steps.extend(listed.iter().filter(|machine| !known(machine.id)).filter(old).map(|machine| Step::Destroy(machine.id)));
+    steps.extend(
+        listed
+            .iter()
+            .filter(|machine| !known(machine.id))
+            .filter(old)
+            .map(|machine| Step::Destroy(machine.id)),
+    );
     steps
 }
 

@@ -92,9 +92,13 @@ impl Ask {
     pub fn parse(body: ReservationCreate, now: Timestamp) -> Result<Self, Invalid> {
         let username = field("username", &body.username)?;
         let login = Login::parse(body.password, body.password_hash, body.ssh_keys)?;
-        let groups = body.groups.iter().map(|group| field("groups", group)).collect::<Result<Vec<GroupName>, _>>()?;
+        let groups =
+            body.groups.iter().map(|group| field("groups", group)).collect::<Result<Vec<GroupName>, _>>()?;
         if let Some(group) = groups.iter().find(|group| group.is_rootlike() && !body.sudo) {
-            return Err(Invalid::new("groups", format!("`{group}` amounts to being root: ask for `sudo` as well")));
+            return Err(Invalid::new(
+                "groups",
+                format!("`{group}` amounts to being root: ask for `sudo` as well"),
+            ));
         }
         Ok(Self {
             username,
@@ -115,10 +119,12 @@ impl Login {
             return Err(Invalid::new("ssh_keys", "at most 100 keys"));
         }
         let secret = match (password, hash) {
-            (Some(_), Some(_)) => return Err(Invalid::new("password_hash", "give it or `password`, not both")),
-            (Some(text), None) => {
-                Some(LoginSecret::Password(Password::try_from(text).map_err(|why| Invalid::new("password", why))?))
+            (Some(_), Some(_)) => {
+                return Err(Invalid::new("password_hash", "give it or `password`, not both"));
             }
+            (Some(text), None) => Some(LoginSecret::Password(
+                Password::try_from(text).map_err(|why| Invalid::new("password", why))?,
+            )),
             (None, Some(text)) => Some(LoginSecret::Hash(field("password_hash", &text)?)),
             (None, None) if ssh_keys.is_empty() => {
                 return Err(Invalid::new("password", "give `password`, `password_hash` or `ssh_keys`"));
@@ -133,10 +139,12 @@ fn parse_want(count: Option<i64>, machines: &[String], labels: Labels) -> Result
     if machines.is_empty() {
         let count = count.unwrap_or(1);
         let fits = u32::try_from(count).ok().filter(|count| (1..=MOST_MACHINES).contains(count));
-        let count = fits.ok_or_else(|| Invalid::new("count", format!("must be 1 to {MOST_MACHINES}, not {count}")))?;
+        let count =
+            fits.ok_or_else(|| Invalid::new("count", format!("must be 1 to {MOST_MACHINES}, not {count}")))?;
         return Ok(Want::Count { count, labels });
     }
-    let mut names = machines.iter().map(|name| field("machines", name)).collect::<Result<Vec<MachineName>, _>>()?;
+    let mut names =
+        machines.iter().map(|name| field("machines", name)).collect::<Result<Vec<MachineName>, _>>()?;
     names.sort();
     let asked = names.len();
     names.dedup();
@@ -166,7 +174,8 @@ pub fn parse_end(
         (None, None) => return Err(Invalid::new("duration", "give `duration` (\"90m\", \"2h\") or `until`")),
         (Some(text), None) => {
             let lasts = text.parse().map_err(|why| Invalid::new("duration", why))?;
-            let lasts = SignedDuration::try_from(lasts).map_err(|_| Invalid::new("duration", "is too long"))?;
+            let lasts =
+                SignedDuration::try_from(lasts).map_err(|_| Invalid::new("duration", "is too long"))?;
             ("duration", now.checked_add(lasts))
         }
         (None, Some(text)) => ("until", text.parse::<Timestamp>()),
@@ -177,7 +186,10 @@ pub fn parse_end(
         return Err(Invalid::new(name, format!("`{end}` has passed; it is {now}")));
     }
     if lasts.unsigned_abs() > duration::LONGEST {
-        return Err(Invalid::new(name, format!("must be at most {} days ahead", duration::LONGEST.as_secs() / 86_400)));
+        return Err(Invalid::new(
+            name,
+            format!("must be at most {} days ahead", duration::LONGEST.as_secs() / 86_400),
+        ));
     }
     Ok(end)
 }

@@ -63,7 +63,11 @@ impl Flags {
         let agent_listen = if own.agent_listen.is_empty() { file.agent_listen } else { own.agent_listen };
         let config = Config {
             listen: own.listen.or(file.listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
-            agent_listen: if agent_listen.is_empty() { vec!["unix:data/agent/agent.sock".to_owned()] } else { agent_listen },
+            agent_listen: if agent_listen.is_empty() {
+                vec!["unix:data/agent/agent.sock".to_owned()]
+            } else {
+                agent_listen
+            },
             database: own.database.or(file.database).unwrap_or_else(|| "data/berth.db".to_owned()),
             agent_binary: own.agent_binary.or(file.agent_binary),
             ttl: Duration::from_secs(own.ttl.or(file.ttl).unwrap_or(90)),
@@ -101,7 +105,11 @@ impl Config {
         }
         let docker = match (self.agent_binary, door_folder) {
             (Some(agent_binary), Some(agent_door)) => {
-                ensure!(agent_binary.is_file(), "`{}` is no agent: build it with `just build`", agent_binary.display());
+                ensure!(
+                    agent_binary.is_file(),
+                    "`{}` is no agent: build it with `just build`",
+                    agent_binary.display()
+                );
                 Some(DockerSettings { agent_binary: std::path::absolute(agent_binary)?, agent_door })
             }
             (Some(_), None) => bail!("containers need a Unix socket to dial: add `--agent-listen unix:PATH`"),
@@ -154,8 +162,12 @@ async fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
 }
 
 async fn bind_loopback(door: &str) -> anyhow::Result<TcpListener> {
-    let address: SocketAddr =
-        door.parse().with_context(|| format!("`agent-listen` is `{door}`: give `unix:PATH` or `127.0.0.1:PORT`"))?;
-    ensure!(address.ip().is_loopback(), "`agent-listen` is {address}: without TLS it must be loopback or `unix:PATH`");
+    let address: SocketAddr = door
+        .parse()
+        .with_context(|| format!("`agent-listen` is `{door}`: give `unix:PATH` or `127.0.0.1:PORT`"))?;
+    ensure!(
+        address.ip().is_loopback(),
+        "`agent-listen` is {address}: without TLS it must be loopback or `unix:PATH`"
+    );
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }

@@ -21,7 +21,8 @@ pub fn digest(text: &str) -> String {
 
 /// A `$6$` hash for the machines' shadow files, which Debian, Alpine and BusyBox all verify.
 pub fn hash(password: &Password) -> Result<PasswordHash, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Internal(format!("cannot hash the password: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::Internal(format!("cannot hash the password: {error}"));
     let hash = ShaCrypt::default()
         .hash_password_with_salt(password.expose().as_bytes(), &random::<SALT_BYTES>())
         .map_err(|error| failed(&error))?;

@@ -22,7 +22,8 @@ async fn access_ends_with_the_server_dead(mut farm: Farm) {
     farm.machine("m1").host.spawn(66_000);
     farm.kill_server().await;
     farm.clock.advance(Duration::from_secs(3601));
-    farm_until(&farm, "both are clean", |farm| farm.machines.iter().all(|lent| ours(&lent.host).is_empty())).await;
+    farm_until(&farm, "both are clean", |farm| farm.machines.iter().all(|lent| ours(&lent.host).is_empty()))
+        .await;
     farm.start_server(None);
     // The agents are asleep until their next try.
     farm.clock.advance(Duration::from_secs(30));
@@ -49,7 +50,10 @@ async fn a_machine_that_does_not_answer_is_replaced(mut farm: Farm) {
     let reservation = farm.reserve(&body).await.unwrap();
     assert_eq!((reservation.phase, reservation.machines[0].name.as_str()), (Phase::Pending, "m1"));
     farm.clock.advance(Duration::from_secs(16));
-    farm.until("another has taken its place", async || farm.reservation(reservation.id).await.phase == Phase::Ready).await;
+    farm.until("another has taken its place", async || {
+        farm.reservation(reservation.id).await.phase == Phase::Ready
+    })
+    .await;
     assert!(has_account(&farm.machine("m2").host, "alice"));
     // The first comes back, with nothing to do, and is kept back for a while.
     farm.start_agent(0);
@@ -70,7 +74,10 @@ async fn a_name_taken_on_one_machine_is_given_another(mut farm: Farm) {
     let live: Vec<_> = reservation.machines.iter().filter(|seat| seat.phase == Phase::Ready).collect();
     assert_eq!(live[0].name.as_str(), "m2");
     farm.until_free(1).await;
-    assert!(farm.machine("m1").host.text(playbooks::Db::Passwd).contains("carol:x:1007"), "it is not ours to touch");
+    assert!(
+        farm.machine("m1").host.text(playbooks::Db::Passwd).contains("carol:x:1007"),
+        "it is not ours to touch"
+    );
 }
 
 async fn a_reservation_no_machine_can_meet_fails_and_holds_nothing(mut farm: Farm) {
@@ -141,7 +148,11 @@ async fn live_through_crash(number: u64, side: CommitSide) -> bool {
     farm.kill_server().await;
     farm.start_server(None);
     if let Some(reservation) = &acknowledged {
-        assert_eq!(farm.reservation(reservation.id).await.username.as_str(), "alice", "{side:?} {number}: lost");
+        assert_eq!(
+            farm.reservation(reservation.id).await.username.as_str(),
+            "alice",
+            "{side:?} {number}: lost"
+        );
     }
     let list = farm.get("/v1/reservations").await;
     let made = list["items"].as_array().unwrap().clone();

@@ -22,22 +22,59 @@ fn cases() -> Vec<(String, u16, Option<&'static str>)> {
         (format!(r#"{{"username":"{}"}}"#, "a".repeat(10 << 20)), 413, None),
     ];
     for (field, value) in [
-        ("username", "\"..\""), ("username", "\"a;id\""), ("username", "\"root\""), ("username", long.as_str()),
-        ("username", "\"al\\nice\""), ("username", "\"\""), ("username", "7"), ("username", "null"),
-        ("count", "0"), ("count", "-1"), ("count", "1000000000"), ("count", "\"2\""), ("count", "1.5"),
-        ("duration", "0"), ("duration", "-5"), ("duration", "9223372036854775807"), ("duration", "\"0s\""),
-        ("duration", "\"soon\""), ("duration", "9223372036854775808"), ("duration", "[]"),
-        ("password", "\"a\\nb\""), ("password", "\"\""), ("password", "\"a\\u0000b\""),
-        ("ssh_keys", "[\"hello\"]"), ("ssh_keys", "\"hello\""), ("shell", "\"bash\""), ("shell", "\"/bin/sh -c id\""),
-        ("groups", "[\"docker\"]"), ("groups", "[\"a b\"]"), ("machines", "[\"../etc\"]"), ("machines", "[\"m1\",\"m1\"]"),
-        ("password_hash", "\"x\""), ("until", "\"2020-01-01T00:00:00Z\""), ("wait", "61"), ("wait", "-1"),
-        ("colour", "1"), ("sudo", "\"yes\""), ("labels", "{\"a\":1}"),
+        ("username", "\"..\""),
+        ("username", "\"a;id\""),
+        ("username", "\"root\""),
+        ("username", long.as_str()),
+        ("username", "\"al\\nice\""),
+        ("username", "\"\""),
+        ("username", "7"),
+        ("username", "null"),
+        ("count", "0"),
+        ("count", "-1"),
+        ("count", "1000000000"),
+        ("count", "\"2\""),
+        ("count", "1.5"),
+        ("duration", "0"),
+        ("duration", "-5"),
+        ("duration", "9223372036854775807"),
+        ("duration", "\"0s\""),
+        ("duration", "\"soon\""),
+        ("duration", "9223372036854775808"),
+        ("duration", "[]"),
+        ("password", "\"a\\nb\""),
+        ("password", "\"\""),
+        ("password", "\"a\\u0000b\""),
+        ("ssh_keys", "[\"hello\"]"),
+        ("ssh_keys", "\"hello\""),
+        ("shell", "\"bash\""),
+        ("shell", "\"/bin/sh -c id\""),
+        ("groups", "[\"docker\"]"),
+        ("groups", "[\"a b\"]"),
+        ("machines", "[\"../etc\"]"),
+        ("machines", "[\"m1\",\"m1\"]"),
+        ("password_hash", "\"x\""),
+        ("until", "\"2020-01-01T00:00:00Z\""),
+        ("wait", "61"),
+        ("wait", "-1"),
+        ("colour", "1"),
+        ("sudo", "\"yes\""),
+        ("labels", "{\"a\":1}"),
     ] {
         let named: Option<&'static str> = match field {
-            "username" => Some("username"), "count" => Some("count"), "duration" => Some("duration"),
-            "password" => Some("password"), "ssh_keys" => Some("ssh_keys"), "shell" => Some("shell"),
-            "groups" => Some("groups"), "machines" => Some("machines"), "until" => Some("until"),
-            "colour" => Some("colour"), "sudo" => Some("sudo"), "labels" => Some("labels"), "wait" => Some("wait"),
+            "username" => Some("username"),
+            "count" => Some("count"),
+            "duration" => Some("duration"),
+            "password" => Some("password"),
+            "ssh_keys" => Some("ssh_keys"),
+            "shell" => Some("shell"),
+            "groups" => Some("groups"),
+            "machines" => Some("machines"),
+            "until" => Some("until"),
+            "colour" => Some("colour"),
+            "sudo" => Some("sudo"),
+            "labels" => Some("labels"),
+            "wait" => Some("wait"),
             _ => None,
         };
         cases.push((with(field, value), 400, named));
@@ -58,7 +95,10 @@ async fn a_bad_reservation_is_refused_by_field_and_changes_nothing() {
         let problem: serde_json::Value = response.json().await.unwrap();
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 5), "{shown}: {problem}");
         if let Some(field) = field {
-            assert!(problem["field"].as_str().is_some_and(|named| named.starts_with(field)), "{shown}: {problem}");
+            assert!(
+                problem["field"].as_str().is_some_and(|named| named.starts_with(field)),
+                "{shown}: {problem}"
+            );
         }
     }
     assert_eq!(farm.get("/v1/events?limit=1000").await, before);
@@ -68,7 +108,9 @@ async fn a_bad_reservation_is_refused_by_field_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_places_methods_and_parameters() {
     let farm = Farm::new(Database::Sqlite).await;
-    let send = |method: reqwest::Method, path: &str| farm.http.request(method, format!("{}{path}", farm.url())).send();
+    let send = |method: reqwest::Method, path: &str| {
+        farm.http.request(method, format!("{}{path}", farm.url())).send()
+    };
     for (method, path, status) in [
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/machines/nobody", 404),
@@ -84,6 +126,7 @@ async fn unknown_places_methods_and_parameters() {
         let response = send(method.parse().unwrap(), path).await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{method} {path}");
     }
-    let elsewhere = farm.http.get(format!("{}/v1/machines", farm.url())).header("host", "evil.example").send();
+    let elsewhere =
+        farm.http.get(format!("{}/v1/machines", farm.url())).header("host", "evil.example").send();
     assert_eq!(elsewhere.await.unwrap().status(), 403, "a page that rebinds its name");
 }

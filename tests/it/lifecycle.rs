@@ -116,7 +116,10 @@ async fn the_older_api_answers_as_it_did(mut farm: Farm) {
     assert_eq!(reserved["status"], "success");
     assert_eq!(reserved["machines"], serde_json::json!([{"machine": "m1", "host": "127.0.0.1", "port": 22}]));
     assert_eq!(farm.get("/available").await["reserved"], serde_json::json!(["m1"]));
-    assert_eq!(farm.get("/reserve?username=eve&count=2").await, serde_json::json!({"error": "Only 1 machines available"}));
+    assert_eq!(
+        farm.get("/reserve?username=eve&count=2").await,
+        serde_json::json!({"error": "Only 1 machines available"})
+    );
     assert_eq!(farm.get("/reservations").await["reservations"][0]["username"], "alice");
     assert_eq!(farm.get("/release_all").await["message"], "All machines released");
     assert_eq!(ours(&farm.machine("m1").host), Vec::<String>::new());

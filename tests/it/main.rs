@@ -1,5 +1,6 @@
 //! The one integration-test binary. Every farm checks the law of the house when it is dropped.
 
+mod e2e;
 mod faults;
 mod input;
 mod lifecycle;

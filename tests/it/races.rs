@@ -5,7 +5,10 @@ use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use tests::{Farm, ask};
 
-on_both_databases!(two_hundred_reservers_of_the_last_machine_have_one_winner, one_key_fifty_times_is_one_reservation);
+on_both_databases!(
+    two_hundred_reservers_of_the_last_machine_have_one_winner,
+    one_key_fifty_times_is_one_reservation
+);
 
 /// Rounds in one run; with both databases a thousand.
 const ROUNDS: usize = 20;
@@ -27,7 +30,11 @@ async fn two_hundred_reservers_of_the_last_machine_have_one_winner(mut farm: Far
         let winners: Vec<_> = answers.iter().flatten().collect();
         assert_eq!(winners.len(), 1, "round {round}");
         let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
-        assert!(refused.clone().all(|why| why.starts_with("409")), "round {round}: {:?}", refused.collect::<Vec<_>>());
+        assert!(
+            refused.clone().all(|why| why.starts_with("409")),
+            "round {round}: {:?}",
+            refused.collect::<Vec<_>>()
+        );
         farm.release(winners[0].id).await;
         farm.until_free(1).await;
     }

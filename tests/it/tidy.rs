@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 /// Per crate: what its manifest must never name.
 const NEVER: &[(&str, &[&str])] = &[
     ("model", &["tokio", "diesel", "warp", "russh", "bollard", "server", "agent", "playbooks", "provision"]),
-    ("playbooks", &["hyper", "warp", "diesel", "russh", "bollard", "server", "agent", "provision", "reqwest"]),
+    (
+        "playbooks",
+        &["hyper", "warp", "diesel", "russh", "bollard", "server", "agent", "provision", "reqwest"],
+    ),
     ("provision", &["playbooks", "diesel", "warp", "server", "agent"]),
     ("agent", &["server", "diesel", "warp", "russh", "bollard", "provision"]),
     ("cli", &["server", "agent", "diesel", "warp", "bollard", "playbooks", "provision"]),
@@ -36,14 +39,21 @@ fn words_stay_in_their_place() {
         let shown = file.strip_prefix(root()).unwrap().display().to_string();
         let text = fs::read_to_string(&file).unwrap();
         for (word, place) in ONLY_IN {
-            assert!(shown.starts_with(place) || !text.contains(word), "`{word}` stands in {shown}; it belongs into {place}");
+            assert!(
+                shown.starts_with(place) || !text.contains(word),
+                "`{word}` stands in {shown}; it belongs into {place}"
+            );
         }
     }
 }
 
 #[test]
 fn layers_of_the_server_look_one_way() {
-    for (folder, never) in [("store", &["crate::app", "crate::api", "crate::reconcile"][..]), ("app", &["crate::api"]), ("reconcile", &["crate::app", "crate::api"])] {
+    for (folder, never) in [
+        ("store", &["crate::app", "crate::api", "crate::reconcile"][..]),
+        ("app", &["crate::api"]),
+        ("reconcile", &["crate::app", "crate::api"]),
+    ] {
         for file in sources(&root().join("server/src").join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
             for word in never {

@@ -38,7 +38,13 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("berth-pg-").tempdir().unwrap().keep();
         run(Command::new("chown").arg("postgres:").arg(&folder));
         let data = folder.join("data");
-        run(as_postgres(&bin, "initdb").arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres", "--no-sync"]));
+        run(as_postgres(&bin, "initdb").arg("-D").arg(&data).args([
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+        ]));
         let (socket, binary) = (folder.clone(), bin.clone());
         let (tell, started) = std::sync::mpsc::channel();
         // The child dies with the thread that started it, so that thread stays as long as the process.
@@ -71,7 +77,10 @@ impl Cluster {
 
     fn create(&self) -> String {
         let name = format!("t{}", self.made.fetch_add(1, Ordering::Relaxed));
-        run(Command::new(self.bin.join("createdb")).arg("-h").arg(&self.folder).args(["-U", "postgres", &name]));
+        run(Command::new(self.bin.join("createdb"))
+            .arg("-h")
+            .arg(&self.folder)
+            .args(["-U", "postgres", &name]));
         let host = self.folder.display().to_string().replace('/', "%2F");
         format!("postgres://postgres@{host}/{name}")
     }

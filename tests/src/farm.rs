@@ -62,7 +62,8 @@ impl Farm {
         let folder = tempfile::tempdir().unwrap();
         let database = database.url(folder.path());
         let http = reqwest::Client::new();
-        let mut farm = Self { folder, database, clock: FakeClock::default(), server: None, machines: vec![], http };
+        let mut farm =
+            Self { folder, database, clock: FakeClock::default(), server: None, machines: vec![], http };
         farm.start_server(hook);
         farm
     }
@@ -74,7 +75,8 @@ impl Farm {
     /// Starts the server on the same database, as a new process would.
     pub fn start_server(&mut self, commit_hook: Option<CommitHook>) {
         assert!(self.server.is_none(), "one server at a time");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let _ = std::fs::remove_file(self.socket());
         let entered = runtime.enter();
         let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -94,7 +96,9 @@ impl Farm {
     /// Nothing of it runs on, and nothing is said good-bye to.
     pub async fn kill_server(&mut self) {
         let server = self.server.take().expect("a server runs");
-        tokio::task::spawn_blocking(move || server.runtime.shutdown_timeout(Duration::from_secs(5))).await.unwrap();
+        tokio::task::spawn_blocking(move || server.runtime.shutdown_timeout(Duration::from_secs(5)))
+            .await
+            .unwrap();
     }
 
     pub fn url(&self) -> &str {
@@ -133,8 +137,11 @@ impl Farm {
         let clock: Arc<dyn agent::clock::Clock> = Arc::new(self.clock.clone());
         let lent = &mut self.machines[machine];
         let link = Link::new(&lent.identity.server).unwrap();
-        let agent = agent::sync::run(lent.host.clone(), link, lent.identity.clone(), clock, std::future::pending());
-        lent.agent = Some(tokio::spawn(async move { let _ = agent.await; }));
+        let agent =
+            agent::sync::run(lent.host.clone(), link, lent.identity.clone(), clock, std::future::pending());
+        lent.agent = Some(tokio::spawn(async move {
+            let _ = agent.await;
+        }));
     }
 
     pub async fn stop_agent(&mut self, machine: usize) {
@@ -162,7 +169,9 @@ impl Farm {
     }
 
     pub async fn reservation(&self, id: impl std::fmt::Display) -> ReservationView {
-        answer(self.http.get(format!("{}/v1/reservations/{id}", self.url())).send().await.unwrap()).await.unwrap()
+        answer(self.http.get(format!("{}/v1/reservations/{id}", self.url())).send().await.unwrap())
+            .await
+            .unwrap()
     }
 
     pub async fn release(&self, id: impl std::fmt::Display) -> ReservationView {
@@ -170,15 +179,26 @@ impl Farm {
         answer(self.http.delete(path).send().await.unwrap()).await.unwrap()
     }
 
-    pub async fn extend(&self, id: impl std::fmt::Display, duration: &str) -> Result<ReservationView, String> {
+    pub async fn extend(
+        &self,
+        id: impl std::fmt::Display,
+        duration: &str,
+    ) -> Result<ReservationView, String> {
         let path = format!("{}/v1/reservations/{id}", self.url());
         let body = serde_json::json!({ "duration": duration }).to_string();
         answer(self.http.patch(path).body(body).send().await.unwrap()).await
     }
 
     pub async fn machine_views(&self) -> Vec<MachineView> {
-        let page: Page<MachineView> =
-            self.http.get(format!("{}/v1/machines?limit=1000", self.url())).send().await.unwrap().json().await.unwrap();
+        let page: Page<MachineView> = self
+            .http
+            .get(format!("{}/v1/machines?limit=1000", self.url()))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
         page.items
     }
 
@@ -217,13 +237,21 @@ pub fn ours(host: &FakeHost) -> Vec<String> {
     let mut left = Vec::new();
     for db in [Db::Passwd, Db::Group] {
         let text = host.text(db);
-        let lines = text.lines().filter(|line| line.split(':').nth(2).and_then(|id| id.parse().ok()).is_some_and(managed));
+        let lines = text
+            .lines()
+            .filter(|line| line.split(':').nth(2).and_then(|id| id.parse().ok()).is_some_and(managed));
         left.extend(lines.map(|line| format!("{db:?}: {line}")));
     }
     let world = host.world();
     let name_left = |name: &str| format!("home {name}");
     left.extend(world.homes.iter().filter(|(_, home)| managed(home.owner)).map(|(name, _)| name_left(name)));
-    left.extend(world.processes.iter().filter(|(_, uid)| managed(**uid)).map(|(pid, uid)| format!("process {pid} of {uid}")));
+    left.extend(
+        world
+            .processes
+            .iter()
+            .filter(|(_, uid)| managed(**uid))
+            .map(|(pid, uid)| format!("process {pid} of {uid}")),
+    );
     left
 }
 
@@ -237,7 +265,11 @@ pub fn has_account(host: &FakeHost, username: &str) -> bool {
 async fn answer(response: reqwest::Response) -> Result<ReservationView, String> {
     let status = response.status();
     let text = response.text().await.unwrap();
-    if status.is_success() { Ok(serde_json::from_str(&text).unwrap()) } else { Err(format!("{} {text}", status.as_u16())) }
+    if status.is_success() {
+        Ok(serde_json::from_str(&text).unwrap())
+    } else {
+        Err(format!("{} {text}", status.as_u16()))
+    }
 }
 
 /// Bodies of requests: wire types, or JSON as text.
@@ -268,7 +300,8 @@ impl Drop for Farm {
         if !std::thread::panicking() {
             let machines = self.machines.iter().map(|lent| (lent.name.clone(), lent.host.clone())).collect();
             let url = server.url.clone();
-            let check = std::thread::spawn(move || Runtime::new().unwrap().block_on(Self::check_law(url, machines)));
+            let check =
+                std::thread::spawn(move || Runtime::new().unwrap().block_on(Self::check_law(url, machines)));
             check.join().expect("the law of the house holds");
         }
         server.runtime.shutdown_background();

@@ -1,10 +1,15 @@
 //! The harness: a farm of pretend machines with real agents around a real server, and a clock that a test turns.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness that cannot go on says so and stops the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a harness that cannot go on says so and stops the test"
+)]
 
 pub mod clock;
 pub mod database;
 pub mod farm;
+pub mod real;
 
 pub use clock::FakeClock;
 pub use database::Database;

@@ -16,7 +16,9 @@ const SYNCS_PER_SECOND: usize = 50;
 impl App {
     pub async fn agent_enrol(&self, body: EnrolRequest) -> Result<EnrolAnswer, Refusal> {
         let credential = body.credential_sha256;
-        if credential.len() != 64 || !credential.bytes().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase()) {
+        if credential.len() != 64
+            || !credential.bytes().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase())
+        {
             return Err(Invalid::new("credential_sha256", "must be a SHA-256 in lower-case hex").into());
         }
         let token = secret::digest(&body.join_token);
@@ -65,7 +67,12 @@ impl App {
         }
     }
 
-    async fn await_news(&self, machine: MachineId, generation: u64, hold: u32) -> Result<Option<Spec>, Refusal> {
+    async fn await_news(
+        &self,
+        machine: MachineId,
+        generation: u64,
+        hold: u32,
+    ) -> Result<Option<Spec>, Refusal> {
         let hub = self.hub();
         let until = hub.clock.now() + SignedDuration::from_secs(i64::from(hold));
         let bell = hub.agents.bell(machine);

@@ -16,7 +16,11 @@ const JOIN_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 const WHOLE_PAGE: u32 = 1000;
 
 impl App {
-    pub async fn machine_create(&self, body: MachineCreate, key: Option<String>) -> Result<MachineCreated, Refusal> {
+    pub async fn machine_create(
+        &self,
+        body: MachineCreate,
+        key: Option<String>,
+    ) -> Result<MachineCreated, Refusal> {
         let key = keyed(key, "machine", &body)?;
         let now = self.hub().clock.now();
         let join_token = secret::join_token();
@@ -44,7 +48,10 @@ impl App {
             let last_page = rows.len() < WHOLE_PAGE as usize;
             for row in rows {
                 let fits = row.labels.covers(&filter.labels)
-                    && filter.state.as_deref().is_none_or(|state| machine_state(&row, now, ttl).name() == state);
+                    && filter
+                        .state
+                        .as_deref()
+                        .is_none_or(|state| machine_state(&row, now, ttl).name() == state);
                 if fits && items.len() == filter.limit as usize {
                     return Ok(Page { next: items.last().map(|item| item.id.to_string()), items });
                 }
@@ -86,13 +93,18 @@ impl App {
             let state = machine_state(machine, now, self.hub().store.ttl());
             *states.entry(state.name().to_owned()).or_default() += 1;
         }
-        Ok(Availability { total: states.values().sum(), free: states.get("free").copied().unwrap_or(0), states })
+        Ok(Availability {
+            total: states.values().sum(),
+            free: states.get("free").copied().unwrap_or(0),
+            states,
+        })
     }
 
     pub(super) async fn every_machine(&self) -> Result<Vec<Machine>, Refusal> {
         let mut all: Vec<Machine> = Vec::new();
         loop {
-            let page = self.hub().store.machine_list(all.last().map(|machine| machine.id), WHOLE_PAGE).await?;
+            let page =
+                self.hub().store.machine_list(all.last().map(|machine| machine.id), WHOLE_PAGE).await?;
             let last_page = page.len() < WHOLE_PAGE as usize;
             all.extend(page);
             if last_page {

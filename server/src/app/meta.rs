@@ -28,7 +28,8 @@ impl App {
 
     pub async fn health(&self) -> Result<Health, Refusal> {
         let now = self.hub().clock.now();
-        let stuck = self.every_machine().await?.iter().filter(|machine| is_stuck(machine, now)).count() as u32;
+        let stuck =
+            self.every_machine().await?.iter().filter(|machine| is_stuck(machine, now)).count() as u32;
         Ok(Health { status: "ok".to_owned(), now, stuck })
     }
 
@@ -57,7 +58,11 @@ impl App {
         let metrics = &self.0.metrics;
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
         registry.register("accounts_ready", "Accounts seen to work", metrics.ready.clone());
-        registry.register("machines_cleaned", "Machines seen clean after a reservation", metrics.cleaned.clone());
+        registry.register(
+            "machines_cleaned",
+            "Machines seen clean after a reservation",
+            metrics.cleaned.clone(),
+        );
         registry.register("machines", "Machines by state", machines);
         registry.register("machines_stuck", "Machines not converged for ten minutes", stuck);
         let mut text = String::new();

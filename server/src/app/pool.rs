@@ -51,7 +51,9 @@ impl App {
         let now = self.hub().clock.now();
         let mut states = BTreeMap::new();
         for machine in machines.iter().filter(|machine| machine.pool.as_ref() == Some(&pool.name)) {
-            *states.entry(machine_state(machine, now, self.hub().store.ttl()).name().to_owned()).or_default() += 1;
+            *states
+                .entry(machine_state(machine, now, self.hub().store.ttl()).name().to_owned())
+                .or_default() += 1;
         }
         view::pool(pool, states)
     }

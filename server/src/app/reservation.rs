@@ -50,7 +50,10 @@ impl App {
         Ok(self.view(reservation))
     }
 
-    pub async fn reservation_list(&self, filter: ReservationFilter) -> Result<Page<ReservationView>, Refusal> {
+    pub async fn reservation_list(
+        &self,
+        filter: ReservationFilter,
+    ) -> Result<Page<ReservationView>, Refusal> {
         let now = self.hub().clock.now();
         let mut cursor: Option<ReservationId> = filter.cursor.as_deref().map(parse_cursor).transpose()?;
         let live_only = matches!(filter.phase, Some(Phase::Pending | Phase::Ready));
@@ -198,6 +201,7 @@ fn checked_wait(seconds: Option<u32>) -> Result<SignedDuration, Invalid> {
 }
 
 fn parse_id(id: &str) -> Result<ReservationId, Refusal> {
-    id.parse().map_err(|_| Refusal::NotFound("there is no such reservation; GET /v1/reservations lists them".to_owned()))
+    id.parse().map_err(|_| {
+        Refusal::NotFound("there is no such reservation; GET /v1/reservations lists them".to_owned())
+    })
 }
-

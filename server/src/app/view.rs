@@ -1,11 +1,11 @@
 //! Facts as the API shows them.
 
+use model::Timestamp;
 use model::machine::Machine;
 use model::phase::{MachineState, machine_state, reservation_phase, seat_phase};
 use model::pool::Pool;
 use model::reservation::{EndedBy, Reservation};
 use model::wire::{MachineView, PoolView, ReservationView, SeatView};
-use model::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -45,7 +45,11 @@ pub(super) async fn run(hub: Arc<Hub>) {
 enum Next {
     Nothing,
     LookAgain(Timestamp),
-    GiveUp { assignment: AssignmentId, why: String, set_aside: bool },
+    GiveUp {
+        assignment: AssignmentId,
+        why: String,
+        set_aside: bool,
+    },
     /// Retired, empty, and of no pool.
     Forget,
 }

@@ -5,8 +5,8 @@ use super::{Hub, Providers};
 use crate::secret;
 use crate::store::{Failure, GiveUp};
 use jiff::SignedDuration;
-use model::pool::{Pool, Step, plan};
 use model::MachineId;
+use model::pool::{Pool, Step, plan};
 use provision::{Order, Provider};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -122,7 +122,8 @@ async fn create(hub: &Hub, provider: &dyn Provider, pool: &Pool, id: MachineId) 
     let join_token = secret::join_token();
     let until = hub.clock.now() + JOIN_WITHIN;
     hub.store.join_token_add(id, secret::digest(&join_token), until).await.map_err(worded)?;
-    let order = Order { id, name: machine.name, pool: pool.name.clone(), image: pool.image.clone(), join_token };
+    let order =
+        Order { id, name: machine.name, pool: pool.name.clone(), image: pool.image.clone(), join_token };
     let place = provider.create(&order).await.map_err(|error| error.to_string())?;
     hub.store.machine_placed(id, place.host, place.port).await.map_err(worded)
 }

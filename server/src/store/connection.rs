@@ -46,7 +46,9 @@ impl Connector {
     }
 
     pub(crate) fn migrate(&self) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::Unavailable(format!("cannot prepare the database: {error}"));
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::Unavailable(format!("cannot prepare the database: {error}"))
+        };
         let mut conn = self.open().map_err(|error| failed(&error))?;
         match &mut conn {
             Conn::Postgres(conn) => conn.run_pending_migrations(POSTGRES).map(drop),

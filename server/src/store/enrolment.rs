@@ -16,7 +16,12 @@ pub struct Enrolled {
 }
 
 impl Store {
-    pub async fn join_token_add(&self, id: MachineId, digest: String, expires_at: Timestamp) -> Result<(), Failure> {
+    pub async fn join_token_add(
+        &self,
+        id: MachineId,
+        digest: String,
+        expires_at: Timestamp,
+    ) -> Result<(), Failure> {
         self.write(move |conn| add_join_token(conn, &id.to_string(), digest, expires_at)).await
     }
 
@@ -29,7 +34,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Enrolled, Failure> {
         self.write(move |conn| {
-            let unknown = || Failure::Unauthorised("this join token is unknown, used or too old; register the machine anew".to_owned());
+            let unknown = || {
+                Failure::Unauthorised(
+                    "this join token is unknown, used or too old; register the machine anew".to_owned(),
+                )
+            };
             let (machine_id, expires_at, used_by): (String, i64, Option<String>) = join_token::table
                 .find(&token)
                 .select((join_token::machine_id, join_token::expires_at, join_token::credential))
@@ -44,7 +53,9 @@ impl Store {
                 return Err(Failure::Gone(format!("machine `{name}` is no longer wanted")));
             }
             let incarnation = match (used_by, incarnation) {
-                (Some(by), Some(incarnation)) if by == credential => text("machine.incarnation", &incarnation)?,
+                (Some(by), Some(incarnation)) if by == credential => {
+                    text("machine.incarnation", &incarnation)?
+                }
                 (None, _) if micros(now) < expires_at => Incarnation::new(now),
                 (Some(_), _) | (None, _) => return Err(unknown()),
             };
@@ -55,7 +66,11 @@ impl Store {
                 .set((machine::credential.eq(&credential), machine::incarnation.eq(incarnation.to_string())))
                 .execute(conn)?;
             record(conn, now, "machine.enrolled", About { machine: Some(&name), ..About::default() })?;
-            Ok(Enrolled { id: text("machine.id", &machine_id)?, machine: text("machine.name", &name)?, incarnation })
+            Ok(Enrolled {
+                id: text("machine.id", &machine_id)?,
+                machine: text("machine.name", &name)?,
+                incarnation,
+            })
         })
         .await
     }

@@ -1,7 +1,9 @@
 //! Machines: registered, looked at, changed, retired.
 
 use super::event::{About, record};
-use super::row::{AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, text, time, to_json};
+use super::row::{
+    AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, text, time, to_json,
+};
 use super::schema::{assignment, join_token, machine, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
@@ -121,7 +123,8 @@ impl Store {
     /// Machines whose newest spec was not confirmed or that are to go: what a sweep puts into the queue.
     pub async fn machines_unsettled(&self) -> Result<Vec<MachineId>, Failure> {
         self.read(|conn| {
-            let behind = machine::seen_generation.ne(machine::generation).or(machine::retired_at.is_not_null());
+            let behind =
+                machine::seen_generation.ne(machine::generation).or(machine::retired_at.is_not_null());
             let ids: Vec<String> = machine::table
                 .filter(machine::gone_at.is_null().and(behind))
                 .select(machine::id)
@@ -135,7 +138,8 @@ impl Store {
     pub async fn spec_newer(&self, id: MachineId, generation: u64) -> Result<Option<Spec>, Failure> {
         let epoch = self.epoch;
         self.read(move |conn| {
-            let row: MachineRow = machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
+            let row: MachineRow =
+                machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
             refuse_gone(&row)?;
             if row.generation <= generation as i64 {
                 return Ok(None);
@@ -238,10 +242,19 @@ pub(crate) fn with_holdings(conn: &mut Conn, rows: Vec<MachineRow>) -> Result<Ve
     for (seat, reservation) in open {
         holdings.insert(seat.machine_id.clone(), seat.holding(&reservation)?);
     }
-    rows.into_iter().map(|row| { let holding = holdings.remove(&row.id); row.into_machine(holding) }).collect()
+    rows.into_iter()
+        .map(|row| {
+            let holding = holdings.remove(&row.id);
+            row.into_machine(holding)
+        })
+        .collect()
 }
 
-fn one(conn: &mut Conn, row: Option<MachineRow>, missing: impl FnOnce() -> String) -> Result<Machine, Failure> {
+fn one(
+    conn: &mut Conn,
+    row: Option<MachineRow>,
+    missing: impl FnOnce() -> String,
+) -> Result<Machine, Failure> {
     let row = row.ok_or_else(|| Failure::NotFound(missing()))?;
     with_holdings(conn, vec![row])?.pop().ok_or(Failure::Race)
 }
@@ -262,7 +275,12 @@ pub(crate) fn by_name(conn: &mut Conn, name: &str) -> Result<Machine, Failure> {
 
 /// Finds machines for an ask among those nobody holds, page by page, so that a large fleet costs no more than a small
 /// one. The pure rule decides; the query only leaves out what could never fit.
-pub(crate) fn choose(conn: &mut Conn, want: &Want, ttl: Duration, now: Timestamp) -> Result<Vec<MachineId>, Failure> {
+pub(crate) fn choose(
+    conn: &mut Conn,
+    want: &Want,
+    ttl: Duration,
+    now: Timestamp,
+) -> Result<Vec<MachineId>, Failure> {
     if let Want::Named(names) = want {
         let names: Vec<&str> = names.iter().map(MachineName::as_str).collect();
         let rows = machine::table
@@ -292,7 +310,9 @@ fn unheld(conn: &mut Conn, after: &str) -> QueryResult<Vec<MachineRow>> {
         .filter(assignment::machine_id.eq(machine::id).and(assignment::cleaned_at.is_null()));
     machine::table
         .filter(machine::id.gt(after))
-        .filter(machine::gone_at.is_null().and(machine::retired_at.is_null()).and(machine::cordoned_at.is_null()))
+        .filter(
+            machine::gone_at.is_null().and(machine::retired_at.is_null()).and(machine::cordoned_at.is_null()),
+        )
         .filter(diesel::dsl::not(diesel::dsl::exists(open)))
         .order(machine::id)
         .limit(CANDIDATES)

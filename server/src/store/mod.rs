@@ -106,8 +106,9 @@ impl Store {
     ) -> Result<T, Failure> {
         let readers = self.readers.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let mut conn =
-                readers.get().map_err(|error| Failure::Unavailable(format!("the database is busy: {error}")))?;
+            let mut conn = readers
+                .get()
+                .map_err(|error| Failure::Unavailable(format!("the database is busy: {error}")))?;
             look(&mut conn)
         });
         read.await.unwrap_or_else(|error| Err(Failure::Internal(format!("a read failed: {error}"))))

@@ -22,9 +22,12 @@ impl Store {
                 pool::size.eq(i64::from(wanted.size)),
                 pool::labels.eq(to_json(&wanted.labels)?),
             );
-            let there = diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
+            let there =
+                diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
             if there == 0 {
-                diesel::insert_into(pool::table).values((pool::name.eq(wanted.name.as_str()), values)).execute(conn)?;
+                diesel::insert_into(pool::table)
+                    .values((pool::name.eq(wanted.name.as_str()), values))
+                    .execute(conn)?;
             }
             let detail = format!("{}: {} of {}", wanted.name, wanted.size, wanted.provider);
             record(conn, now, "pool.set", About { detail: &detail, ..About::default() })?;
@@ -74,7 +77,8 @@ impl Store {
         self.write(move |conn| {
             let taken: Vec<String> =
                 machine::table.filter(machine::gone_at.is_null()).select(machine::name).load(conn)?;
-            let free = (1..).map(|number| format!("{}-{number}", wanted.name)).filter(|name| !taken.contains(name));
+            let free =
+                (1..).map(|number| format!("{}-{number}", wanted.name)).filter(|name| !taken.contains(name));
             for name in free.take(by as usize) {
                 insert(conn, new_member(&wanted, &name)?, now)?;
             }
@@ -112,7 +116,12 @@ impl Store {
             let found = by_id(conn, &id.to_string())?;
             retire_lost(conn, id, now)?;
             let why = format!("machine `{}` has vanished", found.name);
-            record(conn, now, "machine.lost", About { machine: Some(found.name.as_str()), ..About::default() })?;
+            record(
+                conn,
+                now,
+                "machine.lost",
+                About { machine: Some(found.name.as_str()), ..About::default() },
+            )?;
             let Some(holding) = found.holding else { return Ok(GiveUp::default()) };
             let seat: AssignmentRow = assignment::table
                 .find(holding.assignment.to_string())

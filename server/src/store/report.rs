@@ -58,8 +58,9 @@ fn machine_of(conn: &mut Conn, credential: &str, incarnation: Incarnation) -> Re
         .select(MachineRow::as_select())
         .first(conn)
         .optional()?;
-    row.filter(|row| row.incarnation.as_deref() == Some(incarnation.to_string().as_str()))
-        .ok_or_else(|| Failure::Unauthorised("no machine has this credential; enrol with a join token".to_owned()))
+    row.filter(|row| row.incarnation.as_deref() == Some(incarnation.to_string().as_str())).ok_or_else(|| {
+        Failure::Unauthorised("no machine has this credential; enrol with a join token".to_owned())
+    })
 }
 
 fn receive(conn: &mut Conn, row: &MachineRow, report: &Report, now: Timestamp) -> Result<Vec<Seen>, Failure> {
@@ -82,7 +83,8 @@ fn receive(conn: &mut Conn, row: &MachineRow, report: &Report, now: Timestamp) -
         .execute(conn)?;
     let mut seen = Vec::new();
     if seen_generation != row.seen_generation {
-        let held = held.as_ref().map(|(_, reservation)| text("reservation.id", &reservation.id)).transpose()?;
+        let held =
+            held.as_ref().map(|(_, reservation)| text("reservation.id", &reservation.id)).transpose()?;
         seen.push(Seen::Settled(held));
     }
     // A report of an older generation says nothing about what is wanted now.
@@ -147,7 +149,8 @@ fn problem(row: &MachineRow, report: &Report, held: Option<&str>) -> Option<Stri
             report.generation, row.generation
         ));
     }
-    let foreign = report.accounts.iter().find(|account| Some(account.assignment.to_string().as_str()) != held);
+    let foreign =
+        report.accounts.iter().find(|account| Some(account.assignment.to_string().as_str()) != held);
     foreign
         .map(|account| format!("account `{}` of an earlier time is still there", account.name))
         .or_else(|| report.problems.first().cloned())

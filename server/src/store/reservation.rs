@@ -2,7 +2,9 @@
 
 use super::event::{About, record};
 use super::machine::choose;
-use super::row::{AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, text, time_option, to_json};
+use super::row::{
+    AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, text, time_option, to_json,
+};
 use super::schema::{assignment, idempotency, machine, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
@@ -90,11 +92,12 @@ impl Store {
             if let Some(key) = key {
                 key.keep(conn, &row.id, now)?;
             }
-            record(conn, now, "reservation.created", About {
-                reservation: Some(&row.id),
-                detail: new.username.as_str(),
-                ..About::default()
-            })?;
+            record(
+                conn,
+                now,
+                "reservation.created",
+                About { reservation: Some(&row.id), detail: new.username.as_str(), ..About::default() },
+            )?;
             Ok((load(conn, &row.id)?, true))
         })
         .await
@@ -147,18 +150,23 @@ impl Store {
                 .execute(conn)?;
             bump(conn, &id)?;
             let until = format!("until {expires_at}");
-            record(conn, now, "reservation.extended", About {
-                reservation: Some(&id),
-                detail: &until,
-                ..About::default()
-            })?;
+            record(
+                conn,
+                now,
+                "reservation.extended",
+                About { reservation: Some(&id), detail: &until, ..About::default() },
+            )?;
             load(conn, &id)
         })
         .await
     }
 
     /// Ends a reservation now; a second time changes nothing.
-    pub async fn reservation_release(&self, id: ReservationId, now: Timestamp) -> Result<Reservation, Failure> {
+    pub async fn reservation_release(
+        &self,
+        id: ReservationId,
+        now: Timestamp,
+    ) -> Result<Reservation, Failure> {
         self.write(move |conn| {
             let id = id.to_string();
             let found = load(conn, &id)?;
@@ -309,7 +317,12 @@ pub(crate) fn end(conn: &mut Conn, id: &str, by: &EndedBy, now: Timestamp) -> Re
         .execute(conn)?;
     bump(conn, id)?;
     let event = format!("reservation.{kind}");
-    record(conn, now, &event, About { reservation: Some(id), detail: reason.unwrap_or_default(), ..About::default() })
+    record(
+        conn,
+        now,
+        &event,
+        About { reservation: Some(id), detail: reason.unwrap_or_default(), ..About::default() },
+    )
 }
 
 pub(crate) fn give_up(conn: &mut Conn, id: AssignmentId, why: &str, now: Timestamp) -> Result<(), Failure> {
@@ -334,7 +347,12 @@ fn put_aside(conn: &mut Conn, machine: &str, why: &str, now: Timestamp) -> Resul
             machine::failures.eq(machine::failures + 1),
         ))
         .execute(conn)?;
-    record(conn, now, "machine.set_aside", About { machine: Some(&row.name), detail: why, ..About::default() })
+    record(
+        conn,
+        now,
+        "machine.set_aside",
+        About { machine: Some(&row.name), detail: why, ..About::default() },
+    )
 }
 
 /// Another machine for a seat that lost its own; the reservation fails when there is none to be had.
@@ -352,15 +370,17 @@ pub(crate) fn replace(
     }
     let spent = found.seats.len() > found.count as usize * (1 + REPLACEMENTS_PER_SEAT);
     let tried: Vec<MachineId> = found.seats.iter().map(|seat| seat.machine).collect();
-    let another = if found.named || spent { None } else { choose_another(conn, &found.labels, &tried, ttl, now)? };
+    let another =
+        if found.named || spent { None } else { choose_another(conn, &found.labels, &tried, ttl, now)? };
     match another {
         Some(machine) => {
             seat(conn, &lost.reservation_id, machine, now)?;
-            record(conn, now, "reservation.replaced", About {
-                reservation: Some(&lost.reservation_id),
-                detail: why,
-                ..About::default()
-            })?;
+            record(
+                conn,
+                now,
+                "reservation.replaced",
+                About { reservation: Some(&lost.reservation_id), detail: why, ..About::default() },
+            )?;
             machines.push(machine);
         }
         None => {
@@ -395,7 +415,8 @@ fn choose_another(
 
 pub(crate) fn load(conn: &mut Conn, id: &str) -> Result<Reservation, Failure> {
     let row = reservation::table.find(id).select(ReservationRow::as_select()).first(conn).optional()?;
-    let missing = || Failure::NotFound(format!("there is no reservation `{id}`; GET /v1/reservations lists them"));
+    let missing =
+        || Failure::NotFound(format!("there is no reservation `{id}`; GET /v1/reservations lists them"));
     with_seats(conn, vec![row.ok_or_else(missing)?])?.pop().ok_or(Failure::Race)
 }
 

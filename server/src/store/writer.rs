@@ -53,7 +53,8 @@ impl Writer {
                 let _ = tell.send(committed.and(outcome));
             })
         });
-        let stopped = || Failure::Unavailable("the store has stopped; is the server shutting down?".to_owned());
+        let stopped =
+            || Failure::Unavailable("the store has stopped; is the server shutting down?".to_owned());
         self.jobs.send(job).await.map_err(|_| stopped())?;
         told.await.unwrap_or_else(|_| Err(stopped()))
     }

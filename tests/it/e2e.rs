@@ -1,0 +1,124 @@
+//! Real containers, the real server, the system's `ssh`.
+
+use model::phase::Phase;
+use model::wire::{DurationText, ReservationCreate, ReservationView};
+use std::path::PathBuf;
+use std::process::Command;
+use tests::real::{By, RealFarm, inside, ssh, until};
+
+const PASSWORD: &str = "correct horse";
+
+/// One farm of two Debian machines and an Alpine one lives through everything a lease can meet.
+#[tokio::test(flavor = "multi_thread")]
+async fn e2e_lent_machines_are_logged_in_to_and_taken_back() {
+    let mut farm = RealFarm::start("debug").await;
+    let (debian, alpine) = (format!("deb{}", std::process::id()), format!("alp{}", std::process::id()));
+    farm.pool(&debian, "berth-debian", 2).await;
+    farm.pool(&alpine, "berth-alpine", 1).await;
+    log_in_the_moment_the_answer_arrives(&farm).await;
+    keep_the_account_when_a_container_restarts(&farm).await;
+    end_on_time_with_the_server_killed(&mut farm).await;
+    the_tour_of_the_readme_works_as_written(&farm).await;
+    farm.pool(&debian, "berth-debian", 0).await;
+    farm.pool(&alpine, "berth-alpine", 0).await;
+    for machine in [format!("{debian}-1"), format!("{debian}-2"), format!("{alpine}-1")] {
+        assert!(inside(&machine, "true").contains("No such container"), "`{machine}` is destroyed");
+    }
+}
+
+async fn log_in_the_moment_the_answer_arrives(farm: &RealFarm) {
+    let key = new_key(farm);
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let body = ReservationCreate { ssh_keys: vec![public], sudo: true, ..ask("alice", 3, "1h") };
+    let reservation = farm.reserve(&body).await;
+    assert_eq!(reservation.phase, Phase::Ready, "{reservation:?} {}", farm.log());
+    for seat in &reservation.machines {
+        let whoami = "id -un; id -u; pwd; sudo -n id -u";
+        let expected = format!("alice\n{}\n/home/alice\n0\n", seat.uid);
+        for by in [By::Password(PASSWORD), By::Key(&key)] {
+            let output = ssh(seat, "alice", &by, whoami);
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{} {output:?}", seat.name);
+        }
+        assert!(!ssh(seat, "alice", &By::Password("wrong"), "id").status.success());
+        assert!(
+            ssh(seat, "alice", &By::Key(&key), "setsid sleep 1000 >/dev/null 2>&1 & touch ~/x")
+                .status
+                .success()
+        );
+    }
+    let ended = farm.release(reservation.id).await;
+    assert_eq!(ended.phase, Phase::Ended, "{ended:?}");
+    nothing_is_left(&ended, "alice");
+}
+
+async fn keep_the_account_when_a_container_restarts(farm: &RealFarm) {
+    let reservation = farm.reserve(&ask("bert", 1, "1h")).await;
+    let seat = &reservation.machines[0];
+    let restarted =
+        Command::new("docker").args(["restart", "-t", "5", &format!("berth-{}", seat.name)]).output();
+    assert!(restarted.unwrap().status.success());
+    let log_in = async || ssh(seat, "bert", &By::Password(PASSWORD), "id").status.success();
+    until("log-in works after the restart", log_in).await;
+    assert_eq!(farm.release(reservation.id).await.phase, Phase::Ended);
+    nothing_is_left(&reservation, "bert");
+}
+
+async fn end_on_time_with_the_server_killed(farm: &mut RealFarm) {
+    let reservation = farm.reserve(&ask("carol", 3, "6s")).await;
+    assert_eq!(reservation.phase, Phase::Ready, "{reservation:?}");
+    let seats = &reservation.machines;
+    assert!(ssh(&seats[0], "carol", &By::Password(PASSWORD), "id").status.success());
+    farm.kill_server();
+    let gone =
+        async || seats.iter().all(|seat| !inside(seat.name.as_str(), "cat /etc/passwd").contains("carol"));
+    until("the machines ended it by themselves", gone).await;
+    nothing_is_left(&reservation, "carol");
+    farm.start_server().await;
+    let known =
+        async || farm.reservations().await.iter().all(|reservation| reservation.phase == Phase::Ended);
+    until("the server knows", known).await;
+    let free = async || farm.get("/v1/availability").await["free"] == 3;
+    until("its containers are found again", free).await;
+}
+
+async fn the_tour_of_the_readme_works_as_written(farm: &RealFarm) {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```sh tour\n").expect("the README has a tour");
+    let (tour, _) = rest.split_once("```").unwrap();
+    let tour = tour.replace("127.0.0.1:8080", &farm.address);
+    let output = Command::new("sh").args(["-euc", &tour]).current_dir(farm.folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(r#""phase":"ready""#) && said.contains(r#""phase":"ended""#), "{said}");
+}
+
+fn ask(username: &str, count: i64, duration: &str) -> ReservationCreate {
+    ReservationCreate {
+        username: username.to_owned(),
+        password: Some(PASSWORD.to_owned()),
+        count: Some(count),
+        duration: Some(DurationText::Text(duration.to_owned())),
+        ..ReservationCreate::default()
+    }
+}
+
+/// No log-in, no line in any account file, no home, no process.
+fn nothing_is_left(reservation: &ReservationView, username: &str) {
+    for seat in &reservation.machines {
+        let machine = seat.name.as_str();
+        assert!(!ssh(seat, username, &By::Password(PASSWORD), "id").status.success(), "{machine}");
+        let files = "cat /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid 2>/dev/null";
+        let found = inside(machine, &format!("{files} | grep -w {username}; ls /home /etc/sudoers.d"));
+        assert!(!found.contains(username), "{machine}: {found}");
+        let uids = inside(machine, "cat /proc/[0-9]*/status 2>/dev/null | grep '^Uid:'");
+        assert!(uids.contains("Uid:\t0"), "the processes were looked at: {uids}");
+        assert!(!uids.contains(&seat.uid.to_string()), "{machine}: {uids}");
+    }
+}
+
+fn new_key(farm: &RealFarm) -> PathBuf {
+    let key = farm.folder.path().join("id_ed25519");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    key
+}
