@@ -1,5 +1,7 @@
 //! The one integration-test binary. Every farm checks the law of the house when it is dropped.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod e2e;
 mod faults;
 mod input;
