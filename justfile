@@ -181,7 +181,7 @@ lint:
 ci: test
     cargo fmt --all --check
     {{just}} lint
-    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
 # --- parts of the above
 

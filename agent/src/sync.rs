@@ -188,7 +188,7 @@ async fn sleep_if(clock: &Arc<dyn Clock>, lasts: Option<Duration>) {
     }
 }
 
-/// Doubles from [`SHORTEST_PAUSE`] up to `longest`.
+/// Doubles from `SHORTEST_PAUSE` up to `longest`.
 pub fn backoff(failures: u32, longest: Duration) -> Duration {
     SHORTEST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest)
 }

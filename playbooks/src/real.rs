@@ -2,7 +2,7 @@
 //! the root.
 //!
 //! `/etc` and `/var` belong to root and are used by path. `/home/NAME` belongs to a tenant, who may have put links,
-//! mounts or anything else there: below it everything goes by descriptor ([`at`]).
+//! mounts or anything else there: below it everything goes by descriptor (`at`).
 
 mod accounts;
 mod at;
