@@ -1,4 +1,4 @@
-//! `just bench`: how fast Berth gives and takes back, beside Ansible and bare ssh, on the same containers in one run.
+//! `just bench`: how fast Berth gives and takes back, on real containers, and how many reservations a second it keeps.
 //! Prints a table and writes it to docs/benchmarks.md. Medians; the times are wall time.
 
 #![allow(
@@ -8,7 +8,6 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
-mod others;
 mod throughput;
 
 use model::wire::{DurationText, ReservationCreate, ReservationView};
@@ -34,9 +33,6 @@ async fn main() {
     row(&mut text, "Berth: request → answer, log-in works", one.reserve, ten.reserve);
     row(&mut text, "Berth: request → answer → `ssh` logged in to the first", one.login, ten.login);
     row(&mut text, "Berth: release → account gone, verified", one.release, ten.release);
-    for other in others::all(&farm, MACHINES).await {
-        row(&mut text, &other.name, other.one, other.ten);
-    }
     let agent = agent_footprint(&pool);
     farm.pool(&pool, "berth-debian", 0).await;
     text.push_str(
