@@ -166,7 +166,7 @@ e2e: setup images _agent
     cargo test -p tests e2e
 
 # Measure how fast reservations are made and taken away.
-bench: _agent
+bench: build images
     cargo run --release -p tests --bin bench
 
 # Format the code.

@@ -10,7 +10,7 @@ on_both_databases!(
     one_key_fifty_times_is_one_reservation
 );
 
-/// Rounds in one run; with both databases a thousand.
+/// Rounds on each database.
 const ROUNDS: usize = 20;
 
 async fn two_hundred_reservers_of_the_last_machine_have_one_winner(mut farm: Farm) {
