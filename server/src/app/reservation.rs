@@ -110,15 +110,19 @@ impl App {
 
     /// Ends every reservation; returns how many there were.
     pub async fn release_all(&self, wait: Option<u32>) -> Result<u32, Refusal> {
-        let live = self.every_live_reservation().await?;
-        for reservation in &live {
-            let ended = self.hub().store.reservation_release(reservation.id, self.hub().clock.now()).await?;
-            self.wake(&ended);
+        let wait = checked_wait(wait)?;
+        let mut ending = Vec::new();
+        for reservation in self.every_live_reservation().await? {
+            let reservation =
+                self.hub().store.reservation_release(reservation.id, self.hub().clock.now()).await?;
+            self.wake(&reservation);
+            ending.push(reservation);
         }
-        for reservation in &live {
-            self.reservation_release(&reservation.id.to_string(), wait).await?;
+        let count = ending.len() as u32;
+        for reservation in ending {
+            self.wait_for(reservation, wait, |phase, _| phase == Phase::Ended).await?;
         }
-        Ok(live.len() as u32)
+        Ok(count)
     }
 
     async fn every_live_reservation(&self) -> Result<Vec<Reservation>, Refusal> {
