@@ -7,5 +7,6 @@ pub trait Clock: Send + Sync {
     fn wall(&self) -> Timestamp;
     /// Since boot, suspended time included; nobody can set it.
     fn boottime(&self) -> Duration;
-    fn sleep(&self, lasts: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// Until so long since boot. A point in time, not a length: what was computed a while ago still holds.
+    fn sleep_until(&self, boottime: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }

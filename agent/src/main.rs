@@ -111,7 +111,8 @@ async fn enrolled(
             Err(error) if error.is_passing() => {
                 failures += 1;
                 tracing::warn!(%error, failures, "not enrolled yet");
-                SystemClock.sleep(jittered(backoff(failures, Duration::from_secs(15)))).await;
+                let pause = jittered(backoff(failures, Duration::from_secs(15)));
+                SystemClock.sleep_until(SystemClock.boottime() + pause).await;
             }
             Err(error) => {
                 return Err(error).context("could not enrol: register the machine for a new join token");
@@ -191,9 +192,8 @@ impl Clock for SystemClock {
         read.map(Duration::from).unwrap_or_default()
     }
 
-    fn sleep(&self, lasts: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn sleep_until(&self, end: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let end = SystemClock.boottime() + lasts;
             while let Some(left) = end.checked_sub(SystemClock.boottime()).filter(|left| !left.is_zero()) {
                 tokio::time::sleep(left.min(LONGEST_TIMER)).await;
             }

@@ -60,6 +60,13 @@ struct Agent<H> {
     offer: Option<(Epoch, u64)>,
 }
 
+/// One reading of both clocks.
+#[derive(Clone, Copy)]
+struct Moment {
+    boottime: Duration,
+    now: Timestamp,
+}
+
 impl<H: Host> Agent<H> {
     /// Without its ledger the agent would not know whom to remove, so it waits for it rather than starting afresh.
     async fn open_ledger(&mut self) {
@@ -67,7 +74,7 @@ impl<H: Host> Agent<H> {
         while let Err(error) = self.try_open() {
             tracing::error!(%error, "cannot read the ledger");
             failures += 1;
-            self.clock.sleep(backoff(failures, LONGEST_SILENCE)).await;
+            self.clock.sleep_until(self.clock.boottime() + backoff(failures, LONGEST_SILENCE)).await;
         }
     }
 
@@ -81,13 +88,14 @@ impl<H: Host> Agent<H> {
         let Some(incarnation) = identity.incarnation else { return Outcome::Stopped };
         let (mut spec, mut hold, mut failures) = (None, FIRST_HOLD, 0);
         loop {
-            let report = self.converge(spec.take());
-            let wake = self.wake(&report);
+            let began = self.moment();
+            let report = self.converge(spec.take(), began);
+            let wake = self.wake(&report, began);
             let asked_at = self.clock.boottime();
             let request = SyncRequest { incarnation, report };
             let answer = tokio::select! {
                 // Something is to be done here first; the server hears of it in the next report.
-                () = sleep_if(&self.clock, wake) => continue,
+                () = sleep_until(&self.clock, wake) => continue,
                 answer = link.sync(identity.credential(), &request, hold) => answer,
             };
             match answer {
@@ -107,8 +115,8 @@ impl<H: Host> Agent<H> {
                     tracing::warn!(%error, failures, "no answer; going by the newest spec");
                 }
             }
-            let pause = jittered(backoff(failures, LONGEST_SILENCE));
-            self.clock.sleep(wake.map_or(pause, |wake| wake.min(pause))).await;
+            let next = self.clock.boottime() + jittered(backoff(failures, LONGEST_SILENCE));
+            self.clock.sleep_until(wake.map_or(next, |wake| wake.min(next))).await;
         }
     }
 
@@ -122,9 +130,8 @@ impl<H: Host> Agent<H> {
         news
     }
 
-    fn converge(&mut self, spec: Option<Spec>) -> Report {
-        let now = self.now();
-        let report = converge(&mut self.host, &mut self.ledger, spec, now);
+    fn converge(&mut self, spec: Option<Spec>, began: Moment) -> Report {
+        let report = converge(&mut self.host, &mut self.ledger, spec, began.now);
         self.retries = if is_settled(&report) { 0 } else { self.retries + 1 };
         for account in &report.accounts {
             tracing::debug!(name = %account.name, uid = account.uid, state = ?account.state, "account");
@@ -135,8 +142,9 @@ impl<H: Host> Agent<H> {
         report
     }
 
-    fn now(&self) -> Timestamp {
-        self.ledger.now(self.clock.wall(), self.clock.boottime(), &self.boot_id)
+    fn moment(&self) -> Moment {
+        let boottime = self.clock.boottime();
+        Moment { boottime, now: self.ledger.now(self.clock.wall(), boottime, &self.boot_id) }
     }
 
     /// The anchor reaches the disk together with the spec, when that is obeyed.
@@ -146,13 +154,13 @@ impl<H: Host> Agent<H> {
         answer.spec
     }
 
-    /// How long until there is something to do without the server: an account ends, or one was left unfinished.
-    fn wake(&self, report: &Report) -> Option<Duration> {
-        let now = self.now();
-        let until = |end: Timestamp| Duration::try_from(end.duration_since(now)).unwrap_or_default();
-        let end = self.ledger.next_end(now).map(|end| until(end) + Duration::from_millis(1));
+    /// When, since boot, there is something to do without the server: an account ends, or one was left unfinished.
+    /// Counted from the moment of the convergence, so that an end that has come meanwhile is seen at once.
+    fn wake(&self, report: &Report, began: Moment) -> Option<Duration> {
+        let until = |end: Timestamp| Duration::try_from(end.duration_since(began.now)).unwrap_or_default();
+        let end = self.ledger.next_end(began.now).map(|end| until(end) + Duration::from_millis(1));
         let retry = (!is_settled(report)).then(|| backoff(self.retries, LONGEST_RETRY));
-        end.into_iter().chain(retry).min()
+        end.into_iter().chain(retry).min().map(|lasts| began.boottime + lasts)
     }
 
     /// Takes every account of ours off the machine.
@@ -162,12 +170,13 @@ impl<H: Host> Agent<H> {
             spec.accounts.clear();
         }
         loop {
-            let report = self.converge(None);
+            let began = self.moment();
+            let report = self.converge(None, began);
             if self.ledger.accounts.is_empty() {
                 return Outcome::Gone;
             }
-            let pause = self.wake(&report).unwrap_or(SHORTEST_PAUSE);
-            self.clock.sleep(pause).await;
+            let wake = self.wake(&report, began);
+            self.clock.sleep_until(wake.unwrap_or(began.boottime + SHORTEST_PAUSE)).await;
         }
     }
 }
@@ -181,9 +190,9 @@ fn is_settled(report: &Report) -> bool {
     report.problems.is_empty() && report.accounts.iter().all(|account| done(&account.state))
 }
 
-async fn sleep_if(clock: &Arc<dyn Clock>, lasts: Option<Duration>) {
-    match lasts {
-        Some(lasts) => clock.sleep(lasts).await,
+async fn sleep_until(clock: &Arc<dyn Clock>, wake: Option<Duration>) {
+    match wake {
+        Some(wake) => clock.sleep_until(wake).await,
         None => std::future::pending().await,
     }
 }

@@ -45,8 +45,8 @@ impl Clock for FakeClock {
         *self.0.borrow()
     }
 
-    fn sleep(&self, lasts: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (mut time, end) = (self.0.subscribe(), self.boottime() + lasts);
+    fn sleep_until(&self, end: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let mut time = self.0.subscribe();
         Box::pin(async move {
             let _ = time.wait_for(|now| *now >= end).await;
         })

@@ -82,7 +82,7 @@ impl agent::clock::Clock for FakeClock {
         self.now().duration_since(start()).unsigned_abs()
     }
 
-    fn sleep(&self, lasts: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        self.until(self.now() + lasts)
+    fn sleep_until(&self, boottime: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.until(start() + boottime)
     }
 }

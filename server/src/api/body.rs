@@ -10,6 +10,9 @@ use warp::{Filter, Rejection};
 
 /// A thousand machines by name and a hundred keys fit in well.
 const LARGEST: usize = 256 * 1024;
+/// Of a body that is too large, so much is read and thrown away: whoever is still sending when the connection is
+/// closed may never see the answer that says why.
+const DISCARDED: usize = 64 << 20;
 /// Somebody who sends slower than this keeps a connection from others.
 const SLOWEST: Duration = Duration::from_secs(30);
 
@@ -36,15 +39,21 @@ async fn receive<T: DeserializeOwned, B: Buf>(
 /// Counts what arrives, because a chunked body announces no length.
 async fn collect<B: Buf>(stream: impl Stream<Item = Result<B, warp::Error>>) -> Result<Bytes, Fault> {
     let mut stream = pin!(stream);
-    let mut body = Vec::new();
+    let (mut body, mut length) = (Vec::new(), 0);
     while let Some(chunk) = stream.next().await {
         let mut chunk =
             chunk.map_err(|_| Fault::new(StatusCode::BAD_REQUEST, "the body broke off; send it again"))?;
-        if body.len() + chunk.remaining() > LARGEST {
-            let detail = format!("the body is larger than {} KiB", LARGEST / 1024);
-            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        length += chunk.remaining();
+        if length > DISCARDED {
+            break;
         }
-        body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+        if length <= LARGEST {
+            body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
+        }
+    }
+    if length > LARGEST {
+        let detail = format!("the body is larger than {} KiB; ask for less at once", LARGEST / 1024);
+        return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     Ok(body.into())
 }
