@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::phase::{MachineState, machine_state};
-use crate::{Labels, MachineId, MachineName};
+use crate::{Labels, MachineName};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -33,17 +33,16 @@ pub enum Shortage {
 }
 
 /// All or nothing. Candidates come in the order they were registered in; the first that fit are taken.
-pub fn allocate(
+pub fn allocate<'a>(
     want: &Want,
-    candidates: &[Machine],
+    candidates: &'a [Machine],
     now: Timestamp,
     ttl: Duration,
-) -> Result<Vec<MachineId>, Shortage> {
+) -> Result<Vec<&'a Machine>, Shortage> {
     match want {
         Want::Count { count, labels } => {
             let fits = |machine: &&Machine| is_free(machine, now, ttl) && machine.labels.covers(labels);
-            let found: Vec<_> =
-                candidates.iter().filter(fits).take(*count as usize).map(|machine| machine.id).collect();
+            let found: Vec<_> = candidates.iter().filter(fits).take(*count as usize).collect();
             let free = found.len() as u32;
             if free < *count { Err(Shortage::TooFew { wanted: *count, free }) } else { Ok(found) }
         }
@@ -54,7 +53,7 @@ pub fn allocate(
             if !refusals.is_empty() {
                 return Err(Shortage::NotFree(refusals));
             }
-            Ok(names.iter().filter_map(|name| find(name).map(|machine| machine.id)).collect())
+            Ok(names.iter().filter_map(find).collect())
         }
     }
 }

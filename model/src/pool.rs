@@ -2,6 +2,7 @@
 
 use crate::{Labels, MachineId, PoolName};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::HashSet;
 
 /// A machine nobody knows is destroyed only after this long: its row may be on its way.
 const ORPHAN_GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -56,9 +57,10 @@ pub enum Step {
 
 /// Compares. `members` come in the order they were made in, `listed` from one complete answer of the provider.
 pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) -> Vec<Step> {
-    let exists = |id: MachineId| listed.iter().any(|machine| machine.id == id);
+    let existing: HashSet<MachineId> = listed.iter().map(|machine| machine.id).collect();
+    let known: HashSet<MachineId> = members.iter().map(|member| member.id).collect();
     let mut steps: Vec<Step> =
-        members.iter().filter_map(|member| settle(member, exists(member.id))).collect();
+        members.iter().filter_map(|member| settle(member, existing.contains(&member.id))).collect();
     let staying = || members.iter().filter(|member| !member.retired);
     let lost = steps.iter().filter(|step| matches!(step, Step::Lost(_))).count();
     let count = staying().count() - lost;
@@ -71,12 +73,11 @@ pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) ->
     if missing > 0 {
         steps.push(Step::Add(missing as u32));
     }
-    let known = |id: MachineId| members.iter().any(|member| member.id == id);
     let old = |machine: &&Listed| now.duration_since(machine.created_at) > ORPHAN_GRACE;
     steps.extend(
         listed
             .iter()
-            .filter(|machine| !known(machine.id))
+            .filter(|machine| !known.contains(&machine.id))
             .filter(old)
             .map(|machine| Step::Destroy(machine.id)),
     );

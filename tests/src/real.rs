@@ -39,7 +39,7 @@ impl RealFarm {
             .append(true)
             .open(self.folder.path().join("api.log"))
             .unwrap();
-        let mut server = Command::new(target().join(self.profile).join("berth-server"));
+        let mut server = Command::new(binary(self.profile, "berth-server"));
         server.args(["--listen", &self.address, "--database", "data/berth.db"]);
         server.args(["--agent-listen", "unix:data/agent/agent.sock", "--agent-binary"]).arg(agent_binary());
         server.current_dir(self.folder.path()).stdout(Stdio::null()).stderr(log);
@@ -124,6 +124,11 @@ pub enum By<'a> {
 
 /// Runs a command on a lent machine over the system's `ssh`.
 pub fn ssh(seat: &SeatView, user: &str, by: &By<'_>, command: &str) -> Output {
+    ssh_to(&seat.host, seat.port, user, by, command)
+}
+
+/// Runs a command over a new connection of the system's `ssh`, whatever the caller's own settings and keys are.
+pub fn ssh_to(host: &str, port: u16, user: &str, by: &By<'_>, command: &str) -> Output {
     let mut ssh = match by {
         By::Password(password) => {
             let mut sshpass = Command::new("sshpass");
@@ -137,12 +142,8 @@ pub fn ssh(seat: &SeatView, user: &str, by: &By<'_>, command: &str) -> Output {
         }
     };
     ssh.args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
-    ssh.args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-p", &seat.port.to_string()]);
-    ssh.arg(format!("{user}@{}", seat.host))
-        .arg(command)
-        .stdin(Stdio::null())
-        .output()
-        .expect("ssh is installed")
+    ssh.args(["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-p", &port.to_string()]);
+    ssh.arg(format!("{user}@{host}")).arg(command).stdin(Stdio::null()).output().expect("ssh is installed")
 }
 
 /// Runs a command as root in a machine's container.
@@ -161,6 +162,11 @@ pub async fn until(what: &str, met: impl AsyncFn() -> bool) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("never: {what}");
+}
+
+/// A program of ours as it was built.
+pub fn binary(profile: &str, name: &str) -> PathBuf {
+    target().join(profile).join(name)
 }
 
 /// The folder everything is built into, found from where this program lies.

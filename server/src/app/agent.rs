@@ -57,8 +57,10 @@ impl App {
                 Seen::Clean(reservation) => {
                     self.0.metrics.cleaned.inc();
                     hub.watchers.changed(*reservation);
-                    hub.queue.add(received.machine);
-                    hub.pools.notify_one();
+                    hub.pools.freed(received.retired);
+                    if received.retired {
+                        hub.queue.add(received.machine);
+                    }
                 }
                 Seen::Trouble => hub.queue.add(received.machine),
                 Seen::Settled(Some(reservation)) => hub.watchers.changed(*reservation),
@@ -77,13 +79,13 @@ impl App {
         let until = hub.clock.now() + SignedDuration::from_secs(i64::from(hold));
         let bell = hub.agents.bell(machine);
         loop {
-            // A first look: something may have changed between the report and this wait.
-            if let Some(spec) = hub.store.spec_newer(machine, generation).await? {
-                return Ok(Some(spec));
-            }
+            // What was written since the report has rung already, and the bell keeps that.
             tokio::select! {
                 () = bell.notified() => {}
                 () = hub.clock.sleep_until(until) => return Ok(None),
+            }
+            if let Some(spec) = hub.store.spec_newer(machine, generation).await? {
+                return Ok(Some(spec));
             }
         }
     }

@@ -81,7 +81,7 @@ impl App {
         let now = self.hub().clock.now();
         let machine = self.hub().store.machine_retire(name, now).await?;
         self.hub().queue.add(machine.id);
-        self.hub().pools.notify_one();
+        self.hub().pools.changed();
         Ok(view::machine(machine, now, self.hub().store.ttl()))
     }
 

@@ -26,7 +26,7 @@ impl App {
         let PoolPut { provider, image, size, labels } = body;
         let wanted = Pool { name, provider, image, size, labels, problem: None };
         let pool = self.hub().store.pool_put(wanted, self.hub().clock.now()).await?;
-        self.hub().pools.notify_one();
+        self.hub().pools.changed();
         self.pool_view(pool).await
     }
 

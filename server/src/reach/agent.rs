@@ -18,9 +18,7 @@ impl Agents {
     }
 
     pub fn wake(&self, machine: MachineId) {
-        if let Some(bell) = self.lock().get(&machine) {
-            bell.notify_one();
-        }
+        self.bell(machine).notify_one();
     }
 
     pub fn forget(&self, machine: MachineId) {

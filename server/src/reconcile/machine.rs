@@ -73,6 +73,7 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failur
         Next::Forget => {
             hub.store.machine_gone(id, now).await?;
             hub.agents.wake(id);
+            hub.agents.forget(id);
         }
         Next::GiveUp { assignment, why, set_aside } => {
             tracing::warn!(machine = %machine.name, why, "given up for its reservation");
@@ -82,7 +83,7 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failur
         }
     }
     if machine.pool.is_some() && machine.retired_at.is_some() {
-        hub.pools.notify_one();
+        hub.pools.changed();
     }
     Ok(())
 }

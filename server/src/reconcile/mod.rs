@@ -8,6 +8,7 @@ mod queue;
 mod schedule;
 mod watch;
 
+pub use pool::Pools;
 pub use queue::Queue;
 pub use watch::Watchers;
 
@@ -29,8 +30,7 @@ pub struct Hub {
     pub watchers: Watchers,
     /// A new expiry may be the next one.
     pub expiry: Notify,
-    /// A pool, or a machine of one, has changed.
-    pub pools: Notify,
+    pub pools: Pools,
 }
 
 impl Hub {
@@ -42,7 +42,7 @@ impl Hub {
             queue: Queue::default(),
             watchers: Watchers::default(),
             expiry: Notify::new(),
-            pools: Notify::new(),
+            pools: Pools::default(),
         })
     }
 }
@@ -66,5 +66,5 @@ pub async fn sweep(hub: &Hub) {
         Err(failure) => tracing::warn!(%failure, "cannot look for unsettled machines"),
     }
     hub.expiry.notify_one();
-    hub.pools.notify_one();
+    hub.pools.changed();
 }

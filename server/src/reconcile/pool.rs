@@ -9,6 +9,8 @@ use model::MachineId;
 use model::pool::{Pool, Step, plan};
 use provision::{Order, Provider};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// How long a new machine has to enrol.
@@ -16,13 +18,40 @@ const JOIN_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 /// After a round that failed.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
 
+/// Wakes the pool loop when there may be something to do.
+#[derive(Default)]
+pub struct Pools {
+    changed: Notify,
+    /// Some pool has more machines than it wants, and waits for one that nobody is on.
+    surplus: AtomicBool,
+}
+
+impl Pools {
+    /// A pool, or a machine of one, has changed.
+    pub fn changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Nobody is on a machine any longer. With a thousand reservations a second this is no news, but for a machine that
+    /// is to go, and for a pool that is too large.
+    pub fn freed(&self, retired: bool) {
+        if retired || self.surplus.load(Ordering::Relaxed) {
+            self.changed();
+        }
+    }
+}
+
 pub(super) async fn run(hub: Arc<Hub>, providers: Providers) {
     loop {
-        let woken = hub.pools.notified();
-        match rounds(&hub, &providers).await {
+        let woken = hub.pools.changed.notified();
+        // What comes free while we look is news in any case.
+        hub.pools.surplus.store(true, Ordering::Relaxed);
+        let round = rounds(&hub, &providers).await;
+        hub.pools.surplus.store(round != Round::Settled, Ordering::Relaxed);
+        match round {
             // Something was done: look again at once, until nothing is left to do.
             Round::Moved => {}
-            Round::Settled => woken.await,
+            Round::Settled | Round::Waiting => woken.await,
             Round::Failed => tokio::select! {
                 () = woken => {}
                 () = hub.clock.sleep_until(hub.clock.now() + RETRY) => {}
@@ -34,6 +63,8 @@ pub(super) async fn run(hub: Arc<Hub>, providers: Providers) {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Round {
     Settled,
+    /// Somebody is on a machine that is no longer wanted.
+    Waiting,
     Moved,
     Failed,
 }
@@ -58,24 +89,25 @@ async fn rounds(hub: &Arc<Hub>, providers: &Providers) -> Round {
                 tracing::warn!(%failure, "cannot note a pool's problem");
             }
         }
-        worst = worst.max(match outcome {
-            Ok(true) => Round::Moved,
-            Ok(false) => Round::Settled,
-            Err(_) => Round::Failed,
-        });
+        worst = worst.max(outcome.unwrap_or(Round::Failed));
     }
     worst
 }
 
-/// One comparison and its steps; whether anything was done.
-async fn round(hub: &Arc<Hub>, providers: &Providers, pool: &Pool) -> Result<bool, String> {
+/// One comparison and its steps.
+async fn round(hub: &Arc<Hub>, providers: &Providers, pool: &Pool) -> Result<Round, String> {
     let known = || format!("there is no provider `{}` here; have {:?}", pool.provider, providers.keys());
     let provider = providers.get(pool.provider.as_str()).ok_or_else(known)?;
     // Members first: a machine made between the two reads is then listed and not taken for lost.
     let members = hub.store.pool_members(pool.name.clone()).await.map_err(|failure| failure.to_string())?;
     let listed = provider.list_owned(&pool.name).await.map_err(|error| error.to_string())?;
     let steps = plan(pool.size, &members, &listed, hub.clock.now());
-    let moved = !steps.is_empty();
+    let crowded = members.iter().filter(|member| !member.retired).count() > pool.size as usize;
+    let outcome = match (steps.is_empty(), crowded) {
+        (false, _) => Round::Moved,
+        (true, true) => Round::Waiting,
+        (true, false) => Round::Settled,
+    };
     let mut doing = JoinSet::new();
     for step in steps {
         let (hub, provider, pool) = (hub.clone(), provider.clone(), pool.clone());
@@ -86,7 +118,7 @@ async fn round(hub: &Arc<Hub>, providers: &Providers, pool: &Pool) -> Result<boo
         let done = done.unwrap_or_else(|panic| Err(format!("a step panicked: {panic}")));
         failed = failed.or(done.err());
     }
-    failed.map_or(Ok(moved), Err)
+    failed.map_or(Ok(outcome), Err)
 }
 
 async fn take(hub: &Hub, provider: &dyn Provider, pool: &Pool, step: Step) -> Result<(), String> {

@@ -15,8 +15,8 @@ use model::{Epoch, Labels, MachineId, MachineName, PoolName, Timestamp};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Free machines are looked through so many at a time.
-const CANDIDATES: i64 = 128;
+/// Beside those asked for, so many free machines are looked at first; each further page is twice as long.
+const SPARE_CANDIDATES: i64 = 3;
 
 pub struct NewMachine {
     pub name: MachineName,
@@ -256,7 +256,18 @@ fn one(
     missing: impl FnOnce() -> String,
 ) -> Result<Machine, Failure> {
     let row = row.ok_or_else(|| Failure::NotFound(missing()))?;
-    with_holdings(conn, vec![row])?.pop().ok_or(Failure::Race)
+    let holding = held(conn, &row.id)?.map(|(seat, reservation)| seat.holding(&reservation)).transpose()?;
+    row.into_machine(holding)
+}
+
+/// The open assignment of one machine, with its reservation.
+pub(crate) fn held(conn: &mut Conn, machine: &str) -> QueryResult<Option<(AssignmentRow, ReservationRow)>> {
+    assignment::table
+        .inner_join(reservation::table)
+        .filter(assignment::machine_id.eq(machine).and(assignment::cleaned_at.is_null()))
+        .select((AssignmentRow::as_select(), ReservationRow::as_select()))
+        .first(conn)
+        .optional()
 }
 
 pub(crate) fn by_id(conn: &mut Conn, id: &str) -> Result<Machine, Failure> {
@@ -280,42 +291,52 @@ pub(crate) fn choose(
     want: &Want,
     ttl: Duration,
     now: Timestamp,
-) -> Result<Vec<MachineId>, Failure> {
+) -> Result<Vec<Machine>, Failure> {
     if let Want::Named(names) = want {
         let names: Vec<&str> = names.iter().map(MachineName::as_str).collect();
         let rows = machine::table
             .filter(machine::name.eq_any(names).and(machine::gone_at.is_null()))
             .select(MachineRow::as_select())
             .load(conn)?;
-        return Ok(allocate(want, &with_holdings(conn, rows)?, now, ttl)?);
+        return chosen(allocate(want, &with_holdings(conn, rows)?, now, ttl));
     }
     let mut candidates = Vec::new();
     let mut cursor = String::new();
+    let mut limit = i64::from(want.count()) + SPARE_CANDIDATES;
     loop {
-        let page = unheld(conn, &cursor)?;
+        let page = unheld(conn, &cursor, limit)?;
         let last = page.last().map(|row| row.id.clone());
-        let whole = (page.len() as i64) < CANDIDATES;
+        let whole = (page.len() as i64) < limit;
         for row in page {
             candidates.push(row.into_machine(None)?);
         }
         match (allocate(want, &candidates, now, ttl), last) {
             (Err(Shortage::TooFew { .. }), Some(last)) if !whole => cursor = last,
-            (outcome, _) => return Ok(outcome?),
+            (outcome, _) => return chosen(outcome),
         }
+        limit *= 2;
     }
 }
 
-fn unheld(conn: &mut Conn, after: &str) -> QueryResult<Vec<MachineRow>> {
+fn chosen(outcome: Result<Vec<&Machine>, Shortage>) -> Result<Vec<Machine>, Failure> {
+    Ok(outcome?.into_iter().cloned().collect())
+}
+
+/// The count is a value per row, which a planner cannot turn into a join: without statistics of young tables
+/// PostgreSQL compared every machine with every assignment.
+fn unheld(conn: &mut Conn, after: &str, limit: i64) -> QueryResult<Vec<MachineRow>> {
     let open = assignment::table
-        .filter(assignment::machine_id.eq(machine::id).and(assignment::cleaned_at.is_null()));
+        .filter(assignment::machine_id.eq(machine::id).and(assignment::cleaned_at.is_null()))
+        .count()
+        .single_value();
     machine::table
         .filter(machine::id.gt(after))
         .filter(
             machine::gone_at.is_null().and(machine::retired_at.is_null()).and(machine::cordoned_at.is_null()),
         )
-        .filter(diesel::dsl::not(diesel::dsl::exists(open)))
+        .filter(open.eq(0))
         .order(machine::id)
-        .limit(CANDIDATES)
+        .limit(limit)
         .select(MachineRow::as_select())
         .load(conn)
 }

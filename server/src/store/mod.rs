@@ -12,6 +12,7 @@ mod report;
 mod reservation;
 mod row;
 mod schema;
+mod sql;
 mod writer;
 
 pub(crate) use connection::Conn;

@@ -1,9 +1,11 @@
 //! Reports of agents: what a machine was seen to have becomes facts here, in one place.
 
 use super::event::{About, record};
-use super::machine::{refuse_gone, spec_of};
+use super::machine::{held, refuse_gone, spec_of};
 use super::row::{AssignmentRow, MachineRow, ReservationRow, micros, text, to_json};
-use super::schema::{assignment, machine, reservation};
+use super::schema::{assignment, machine};
+use super::sql::Value::{Number, Text, TextOrNull};
+use super::sql::execute;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::report::{AccountState, Report};
@@ -14,6 +16,8 @@ use model::{Incarnation, MachineId, ReservationId, Timestamp};
 #[derive(Debug)]
 pub struct Received {
     pub machine: MachineId,
+    /// It is to go once it is empty.
+    pub retired: bool,
     /// Present when it is newer than what was reported.
     pub spec: Option<Spec>,
     pub seen: Vec<Seen>,
@@ -46,7 +50,8 @@ impl Store {
             let seen = receive(conn, &row, &report, now)?;
             let newer = row.generation > report.generation as i64;
             let spec = if newer { Some(spec_of(conn, epoch, &row)?) } else { None };
-            Ok(Received { machine: text("machine.id", &row.id)?, spec, seen })
+            let machine = text("machine.id", &row.id)?;
+            Ok(Received { machine, retired: row.retired_at.is_some(), spec, seen })
         })
         .await
     }
@@ -64,23 +69,10 @@ fn machine_of(conn: &mut Conn, credential: &str, incarnation: Incarnation) -> Re
 }
 
 fn receive(conn: &mut Conn, row: &MachineRow, report: &Report, now: Timestamp) -> Result<Vec<Seen>, Failure> {
-    let held: Option<(AssignmentRow, ReservationRow)> = assignment::table
-        .inner_join(reservation::table)
-        .filter(assignment::machine_id.eq(&row.id).and(assignment::cleaned_at.is_null()))
-        .select((AssignmentRow::as_select(), ReservationRow::as_select()))
-        .first(conn)
-        .optional()?;
+    let held = held(conn, &row.id)?;
     let current = report.generation as i64 == row.generation;
     let problem = problem(row, report, held.as_ref().map(|(seat, _)| seat.id.as_str()));
     let seen_generation = if current { row.generation } else { row.seen_generation };
-    diesel::update(machine::table.find(&row.id))
-        .set((
-            machine::seen_at.eq(micros(now)),
-            machine::seen_generation.eq(seen_generation),
-            machine::problem.eq(problem),
-            machine::facts.eq(to_json(&report.facts)?),
-        ))
-        .execute(conn)?;
     let mut seen = Vec::new();
     if seen_generation != row.seen_generation {
         let held =
@@ -91,6 +83,19 @@ fn receive(conn: &mut Conn, row: &MachineRow, report: &Report, now: Timestamp) -
     if let (true, Some((seat, reservation))) = (current, held) {
         seen.extend(receive_seat(conn, row, &seat, &reservation, report, now)?);
     }
+    let works = seen.iter().any(|seen| matches!(seen, Seen::Ready(_)));
+    execute(
+        conn,
+        "UPDATE machine SET seen_at = ?, seen_generation = ?, problem = ?, facts = ?, failures = ? WHERE id = ?",
+        &[
+            Number(micros(now)),
+            Number(seen_generation),
+            TextOrNull(problem.as_deref()),
+            Text(&to_json(&report.facts)?),
+            Number(if works { 0 } else { row.failures }),
+            Text(&row.id),
+        ],
+    )?;
     Ok(seen)
 }
 
@@ -108,16 +113,15 @@ fn receive_seat(
     let target = assignment::table.find(&seat.id);
     match (there.map(|account| &account.state), ended) {
         (None | Some(AccountState::Refused { .. }), true) => {
-            diesel::update(target).set(assignment::cleaned_at.eq(micros(now))).execute(conn)?;
+            let values = &[Number(micros(now)), Text(&seat.id)];
+            execute(conn, "UPDATE assignment SET cleaned_at = ? WHERE id = ?", values)?;
             let about = About { machine: Some(&row.name), reservation: Some(&reservation.id), detail: "" };
             record(conn, now, "machine.cleaned", about)?;
             Ok(Some(Seen::Clean(id)))
         }
         (Some(AccountState::Ready), false) if seat.ready_at.is_none() => {
-            diesel::update(target)
-                .set((assignment::ready_at.eq(micros(now)), assignment::last_error.eq(None::<String>)))
-                .execute(conn)?;
-            diesel::update(machine::table.find(&row.id)).set(machine::failures.eq(0)).execute(conn)?;
+            let values = &[Number(micros(now)), Text(&seat.id)];
+            execute(conn, "UPDATE assignment SET ready_at = ?, last_error = NULL WHERE id = ?", values)?;
             Ok(Some(Seen::Ready(id)))
         }
         (Some(AccountState::Failed { why }), false) => {

@@ -6,10 +6,13 @@ use super::row::{
     AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, text, time_option, to_json,
 };
 use super::schema::{assignment, idempotency, machine, reservation};
+use super::sql::Value::{Number, Text, TextOrNull};
+use super::sql::execute;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use jiff::SignedDuration;
 use model::allocate::{Shortage, Want};
+use model::machine::Machine;
 use model::reservation::{Assignment, EndedBy, Reservation};
 use model::{AssignmentId, Labels, MachineId, ReservationId, Timestamp, UserName};
 use std::collections::HashMap;
@@ -86,9 +89,8 @@ impl Store {
             }
             let chosen = choose(conn, &new.want, ttl, now)?;
             let row = insert(conn, &new, now)?;
-            for machine in &chosen {
-                seat(conn, &row.id, *machine, now)?;
-            }
+            let seats = chosen.iter().map(|machine| seat(conn, &row.id, machine, now));
+            let seats = seats.collect::<Result<_, _>>()?;
             if let Some(key) = key {
                 key.keep(conn, &row.id, now)?;
             }
@@ -98,7 +100,7 @@ impl Store {
                 "reservation.created",
                 About { reservation: Some(&row.id), detail: new.username.as_str(), ..About::default() },
             )?;
-            Ok((load(conn, &row.id)?, true))
+            Ok((row.into_reservation(seats)?, true))
         })
         .await
     }
@@ -141,14 +143,15 @@ impl Store {
     ) -> Result<Reservation, Failure> {
         self.write(move |conn| {
             let id = id.to_string();
-            let found = load(conn, &id)?;
+            let mut found = load(conn, &id)?;
             if found.ended_at.is_some() || found.expires_at <= now {
                 return Err(Failure::Conflict("this reservation has ended; make a new one".to_owned()));
             }
             diesel::update(reservation::table.find(&id))
                 .set(reservation::expires_at.eq(micros(expires_at)))
                 .execute(conn)?;
-            bump(conn, &id)?;
+            bump(conn, &mut found)?;
+            found.expires_at = expires_at;
             let until = format!("until {expires_at}");
             record(
                 conn,
@@ -156,7 +159,7 @@ impl Store {
                 "reservation.extended",
                 About { reservation: Some(&id), detail: &until, ..About::default() },
             )?;
-            load(conn, &id)
+            Ok(found)
         })
         .await
     }
@@ -168,12 +171,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Reservation, Failure> {
         self.write(move |conn| {
-            let id = id.to_string();
-            let found = load(conn, &id)?;
+            let mut found = load(conn, &id.to_string())?;
             if found.ended_at.is_none() {
-                end(conn, &id, &EndedBy::Released, now)?;
+                end(conn, &mut found, EndedBy::Released, now)?;
             }
-            load(conn, &id)
+            Ok(found)
         })
         .await
     }
@@ -187,8 +189,9 @@ impl Store {
                 .load(conn)?;
             due.iter()
                 .map(|id| {
-                    end(conn, id, &EndedBy::Expired, now)?;
-                    load(conn, id)
+                    let mut found = load(conn, id)?;
+                    end(conn, &mut found, EndedBy::Expired, now)?;
+                    Ok(found)
                 })
                 .collect()
         })
@@ -267,62 +270,69 @@ fn insert(conn: &mut Conn, new: &NewReservation, now: Timestamp) -> Result<Reser
 }
 
 /// Gives a machine to a reservation, with a UID that machine never gave to anybody.
-fn seat(conn: &mut Conn, reservation: &str, machine: MachineId, now: Timestamp) -> Result<(), Failure> {
-    let next: i64 = diesel::update(machine::table.find(machine.to_string()))
-        .set((machine::next_uid.eq(machine::next_uid + 1), machine::generation.eq(machine::generation + 1)))
-        .returning(machine::next_uid)
-        .get_result(conn)?;
-    let row = AssignmentRow {
-        id: AssignmentId::new(now).to_string(),
-        reservation_id: reservation.to_owned(),
-        machine_id: machine.to_string(),
-        uid: next - 1,
-        created_at: micros(now),
+fn seat(
+    conn: &mut Conn,
+    reservation: &str,
+    machine: &Machine,
+    now: Timestamp,
+) -> Result<Assignment, Failure> {
+    // Nobody else writes between the look at this machine and here.
+    execute(
+        conn,
+        "UPDATE machine SET next_uid = ?, generation = generation + 1 WHERE id = ?",
+        &[Number(i64::from(machine.next_uid) + 1), Text(&machine.id.to_string())],
+    )?;
+    let seat = Assignment {
+        id: AssignmentId::new(now),
+        machine: machine.id,
+        machine_name: machine.name.clone(),
+        host: machine.host.clone(),
+        port: machine.port,
+        uid: machine.next_uid,
+        created_at: now,
         ready_at: None,
-        refused_at: None,
         given_up_at: None,
         cleaned_at: None,
-        attempts: 0,
         last_error: None,
+        in_sync: false,
     };
-    diesel::insert_into(assignment::table).values(row).execute(conn)?;
-    Ok(())
+    diesel::insert_into(assignment::table).values(AssignmentRow::new(reservation, &seat)).execute(conn)?;
+    Ok(seat)
 }
 
 /// A newer generation for every machine that still has something of this reservation.
-fn bump(conn: &mut Conn, reservation: &str) -> Result<(), Failure> {
-    let open = assignment::table
-        .filter(assignment::reservation_id.eq(reservation).and(assignment::cleaned_at.is_null()))
-        .select(assignment::machine_id);
-    diesel::update(machine::table.filter(machine::id.eq_any(open)))
-        .set(machine::generation.eq(machine::generation + 1))
-        .execute(conn)?;
+fn bump(conn: &mut Conn, reservation: &mut Reservation) -> Result<(), Failure> {
+    execute(
+        conn,
+        "UPDATE machine SET generation = generation + 1 WHERE id IN \
+         (SELECT machine_id FROM assignment WHERE reservation_id = ? AND cleaned_at IS NULL)",
+        &[Text(&reservation.id.to_string())],
+    )?;
+    for seat in reservation.seats.iter_mut().filter(|seat| seat.cleaned_at.is_none()) {
+        seat.in_sync = false;
+    }
     Ok(())
 }
 
-pub(crate) fn end(conn: &mut Conn, id: &str, by: &EndedBy, now: Timestamp) -> Result<(), Failure> {
-    let (kind, reason) = match by {
+/// Ends a reservation, in the database and in `found`.
+fn end(conn: &mut Conn, found: &mut Reservation, by: EndedBy, now: Timestamp) -> Result<(), Failure> {
+    let id = found.id.to_string();
+    let (kind, reason) = match &by {
         EndedBy::Released => ("released", None),
         EndedBy::Expired => ("expired", None),
         EndedBy::Failed(why) => ("failed", Some(why.as_str())),
     };
-    diesel::update(reservation::table.find(id))
-        .set((
-            reservation::ended_at.eq(micros(now)),
-            reservation::ended_by.eq(kind),
-            reservation::reason.eq(reason),
-            // Nothing is left to log in to: the hash has no more use.
-            reservation::account.eq("{}"),
-        ))
-        .execute(conn)?;
-    bump(conn, id)?;
-    let event = format!("reservation.{kind}");
-    record(
+    // Nothing is left to log in to: the hash in `account` has no more use.
+    execute(
         conn,
-        now,
-        &event,
-        About { reservation: Some(id), detail: reason.unwrap_or_default(), ..About::default() },
-    )
+        "UPDATE reservation SET ended_at = ?, ended_by = ?, reason = ?, account = '{}' WHERE id = ?",
+        &[Number(micros(now)), Text(kind), TextOrNull(reason), Text(&id)],
+    )?;
+    bump(conn, found)?;
+    let about = About { reservation: Some(&id), detail: reason.unwrap_or_default(), ..About::default() };
+    record(conn, now, &format!("reservation.{kind}"), about)?;
+    (found.ended_at, found.ended_by) = (Some(now), Some(by));
+    Ok(())
 }
 
 pub(crate) fn give_up(conn: &mut Conn, id: AssignmentId, why: &str, now: Timestamp) -> Result<(), Failure> {
@@ -363,7 +373,7 @@ pub(crate) fn replace(
     ttl: Duration,
     now: Timestamp,
 ) -> Result<GiveUp, Failure> {
-    let found = load(conn, &lost.reservation_id)?;
+    let mut found = load(conn, &lost.reservation_id)?;
     let mut machines: Vec<MachineId> = vec![text("machine.id", &lost.machine_id)?];
     if found.ended_at.is_some() || found.expires_at <= now {
         return Ok(GiveUp { reservation: Some(found.id), machines });
@@ -374,17 +384,17 @@ pub(crate) fn replace(
         if found.named || spent { None } else { choose_another(conn, &found.labels, &tried, ttl, now)? };
     match another {
         Some(machine) => {
-            seat(conn, &lost.reservation_id, machine, now)?;
+            seat(conn, &lost.reservation_id, &machine, now)?;
             record(
                 conn,
                 now,
                 "reservation.replaced",
                 About { reservation: Some(&lost.reservation_id), detail: why, ..About::default() },
             )?;
-            machines.push(machine);
+            machines.push(machine.id);
         }
         None => {
-            end(conn, &lost.reservation_id, &EndedBy::Failed(why.to_owned()), now)?;
+            end(conn, &mut found, EndedBy::Failed(why.to_owned()), now)?;
             machines.extend(found.live_seats().map(|seat| seat.machine));
         }
     }
@@ -398,11 +408,11 @@ fn choose_another(
     tried: &[MachineId],
     ttl: Duration,
     now: Timestamp,
-) -> Result<Option<MachineId>, Failure> {
+) -> Result<Option<Machine>, Failure> {
     for count in 1..=tried.len() as u32 + 1 {
         match choose(conn, &Want::Count { count, labels: labels.clone() }, ttl, now) {
             Ok(found) => {
-                if let Some(fresh) = found.into_iter().find(|id| !tried.contains(id)) {
+                if let Some(fresh) = found.into_iter().find(|machine| !tried.contains(&machine.id)) {
                     return Ok(Some(fresh));
                 }
             }
@@ -414,10 +424,20 @@ fn choose_another(
 }
 
 pub(crate) fn load(conn: &mut Conn, id: &str) -> Result<Reservation, Failure> {
-    let row = reservation::table.find(id).select(ReservationRow::as_select()).first(conn).optional()?;
+    let row: Option<ReservationRow> =
+        reservation::table.find(id).select(ReservationRow::as_select()).first(conn).optional()?;
     let missing =
         || Failure::NotFound(format!("there is no reservation `{id}`; GET /v1/reservations lists them"));
-    with_seats(conn, vec![row.ok_or_else(missing)?])?.pop().ok_or(Failure::Race)
+    let row = row.ok_or_else(missing)?;
+    // Not by the way of lists: the statement of a single one is prepared once and kept.
+    let seats: Vec<(AssignmentRow, MachineRow)> = assignment::table
+        .inner_join(machine::table)
+        .filter(assignment::reservation_id.eq(id))
+        .order(assignment::id)
+        .select((AssignmentRow::as_select(), MachineRow::as_select()))
+        .load(conn)?;
+    let seats = seats.into_iter().map(|(seat, machine)| seat.into_assignment(machine));
+    row.into_reservation(seats.collect::<Result<_, _>>()?)
 }
 
 fn with_seats(conn: &mut Conn, rows: Vec<ReservationRow>) -> Result<Vec<Reservation>, Failure> {

@@ -136,6 +136,22 @@ impl MachineRow {
 }
 
 impl AssignmentRow {
+    pub(crate) fn new(reservation: &str, seat: &Assignment) -> Self {
+        Self {
+            id: seat.id.to_string(),
+            reservation_id: reservation.to_owned(),
+            machine_id: seat.machine.to_string(),
+            uid: i64::from(seat.uid),
+            created_at: micros(seat.created_at),
+            ready_at: None,
+            refused_at: None,
+            given_up_at: None,
+            cleaned_at: None,
+            attempts: 0,
+            last_error: None,
+        }
+    }
+
     pub(crate) fn holding(&self, reservation: &ReservationRow) -> Result<Holding, Failure> {
         Ok(Holding {
             assignment: text("assignment.id", &self.id)?,

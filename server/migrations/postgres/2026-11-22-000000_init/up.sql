@@ -37,6 +37,9 @@ CREATE TABLE machine (
 CREATE UNIQUE INDEX machine_name ON machine (name) WHERE gone_at IS NULL;
 CREATE UNIQUE INDEX machine_credential ON machine (credential);
 CREATE INDEX machine_pool ON machine (pool) WHERE gone_at IS NULL;
+-- Where machines to give away are looked for, in order.
+CREATE INDEX machine_offered ON machine (id)
+    WHERE gone_at IS NULL AND retired_at IS NULL AND cordoned_at IS NULL;
 
 CREATE TABLE reservation (
     id TEXT PRIMARY KEY NOT NULL,
