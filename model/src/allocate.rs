@@ -69,3 +69,67 @@ fn refusal(name: &MachineName, machine: Option<&Machine>, now: Timestamp, ttl: D
         Some(state) => Some(format!("`{name}` ({})", state.name())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::tests::machine;
+    use proptest::prelude::*;
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn names(found: Result<Vec<&Machine>, Shortage>) -> Result<Vec<String>, Shortage> {
+        found.map(|found| found.iter().map(|machine| machine.name.to_string()).collect())
+    }
+
+    fn want(count: u32, labels: &str) -> Want {
+        Want::Count { count, labels: labels.parse().unwrap() }
+    }
+
+    #[test]
+    fn the_first_that_fit_are_taken() {
+        let mut machines = [machine("a"), machine("b"), machine("c")];
+        machines[0].cordoned_at = Some(now());
+        machines[2].labels = "os=alpine".parse().unwrap();
+        assert_eq!(names(allocate(&want(1, ""), &machines, now(), TTL)), Ok(vec!["b".to_owned()]));
+        assert_eq!(names(allocate(&want(1, "os=alpine"), &machines, now(), TTL)), Ok(vec!["c".to_owned()]));
+        let short = Shortage::TooFew { wanted: 3, free: 2 };
+        assert_eq!(names(allocate(&want(3, ""), &machines, now(), TTL)), Err(short));
+    }
+
+    #[test]
+    fn those_named_are_taken_or_each_says_why_not() {
+        let mut machines = [machine("a"), machine("b")];
+        let named = |names: &[&str]| Want::Named(names.iter().map(|name| name.parse().unwrap()).collect());
+        assert_eq!(
+            names(allocate(&named(&["b", "a"]), &machines, now(), TTL)),
+            Ok(vec!["b".to_owned(), "a".to_owned()])
+        );
+        machines[1].retired_at = Some(now());
+        let refused =
+            Shortage::NotFree(vec!["`b` (retiring)".to_owned(), "`x` (no such machine)".to_owned()]);
+        assert_eq!(names(allocate(&named(&["a", "b", "x"]), &machines, now(), TTL)), Err(refused));
+    }
+
+    proptest! {
+        #[test]
+        fn all_or_nothing_and_only_the_free(count in 1u32..6, cordoned in prop::collection::vec(any::<bool>(), 0..8)) {
+            let mut machines: Vec<_> = (0..cordoned.len()).map(|number| machine(&format!("m{number}"))).collect();
+            for (machine, cordoned) in machines.iter_mut().zip(&cordoned) {
+                machine.cordoned_at = cordoned.then(now);
+            }
+            let free = cordoned.iter().filter(|cordoned| !**cordoned).count() as u32;
+            match allocate(&want(count, ""), &machines, now(), TTL) {
+                Ok(found) => {
+                    prop_assert_eq!(found.len(), count as usize);
+                    prop_assert!(found.iter().all(|machine| is_free(machine, now(), TTL)));
+                }
+                Err(short) => prop_assert_eq!(short, Shortage::TooFew { wanted: count, free }),
+            }
+        }
+    }
+}

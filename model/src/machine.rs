@@ -53,8 +53,8 @@ pub struct Holding {
     pub since: Timestamp,
     /// When access ends by itself.
     pub expires_at: Timestamp,
-    /// The reservation has ended, or this machine was given up for it.
-    pub ended: bool,
+    /// When the reservation ended, or this machine was given up for it.
+    pub ended_at: Option<Timestamp>,
     pub ready: bool,
     /// The machine said that this account cannot be made there.
     pub refused: bool,

@@ -59,7 +59,7 @@ pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> Machin
         return MachineState::Retiring;
     }
     if let Some(holding) = &machine.holding {
-        let leaving = holding.ended || holding.expires_at <= now;
+        let leaving = holding.ended_at.is_some() || holding.expires_at <= now;
         return match (&holding.last_error, leaving) {
             (_, false) => MachineState::Held,
             (Some(why), true) if holding.attempts >= CLEAN_TRIES => {
@@ -114,5 +114,160 @@ pub fn seat_phase(reservation: &Reservation, seat: &Assignment, now: Timestamp) 
         (None, true, _) => Phase::Ending,
         (None, false, Some(_)) => Phase::Ready,
         (None, false, None) => Phase::Pending,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::machine::{FIRST_UID, Holding, LAST_UID, SetAside};
+    use crate::{AssignmentId, Incarnation, Labels, MachineId, ReservationId};
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// Free at the beginning of time.
+    pub(crate) fn machine(name: &str) -> Machine {
+        Machine {
+            id: MachineId::new(at(0)),
+            name: name.parse().unwrap(),
+            host: "127.0.0.1".to_owned(),
+            port: 22,
+            labels: Labels::default(),
+            pool: None,
+            created_at: at(0),
+            incarnation: Some(Incarnation::new(at(0))),
+            next_uid: FIRST_UID,
+            generation: 3,
+            seen_generation: 3,
+            seen_at: Some(at(0)),
+            problem: None,
+            facts: crate::report::Facts::default(),
+            cordoned_at: None,
+            retired_at: None,
+            set_aside: None,
+            failures: 0,
+            holding: None,
+        }
+    }
+
+    fn holding() -> Holding {
+        Holding {
+            assignment: AssignmentId::new(at(0)),
+            reservation: ReservationId::new(at(0)),
+            since: at(0),
+            expires_at: at(50),
+            ended_at: None,
+            ready: true,
+            refused: false,
+            attempts: 0,
+            last_error: None,
+        }
+    }
+
+    fn state(change: impl FnOnce(&mut Machine), second: i64) -> String {
+        let mut machine = machine("m");
+        change(&mut machine);
+        match machine_state(&machine, at(second), TTL) {
+            MachineState::Maintenance(why) => format!("maintenance: {why}"),
+            other => other.name().to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_machine_is_free_only_when_nothing_speaks_against_it() {
+        assert_eq!(state(|_| {}, 60), "free");
+        assert_eq!(state(|_| {}, 61), "unreachable");
+        assert_eq!(state(|machine| machine.seen_at = None, 0), "unreachable");
+        assert_eq!(state(|machine| machine.generation = 4, 0), "cleaning");
+        assert_eq!(state(|machine| machine.cordoned_at = Some(at(0)), 0), "maintenance: cordoned");
+        assert_eq!(
+            state(|machine| machine.problem = Some("full disk".to_owned()), 0),
+            "maintenance: full disk"
+        );
+        assert_eq!(state(|machine| machine.retired_at = Some(at(0)), 0), "retiring");
+        assert!(state(|machine| machine.next_uid = LAST_UID + 1, 0).contains("UIDs are used up"));
+        let aside = SetAside { until: at(10), why: "slow".to_owned() };
+        assert_eq!(state(|machine| machine.set_aside = Some(aside.clone()), 9), "maintenance: slow");
+        assert_eq!(state(|machine| machine.set_aside = Some(aside), 10), "free");
+    }
+
+    #[test]
+    fn a_machine_somebody_had_is_held_then_cleaned_then_asks_for_help() {
+        let held = |change: fn(&mut Holding)| {
+            move |machine: &mut Machine| {
+                let mut holding = holding();
+                change(&mut holding);
+                machine.holding = Some(holding);
+            }
+        };
+        assert_eq!(state(held(|_| {}), 49), "held");
+        assert_eq!(state(held(|_| {}), 50), "cleaning");
+        assert_eq!(state(held(|holding| holding.ended_at = Some(at(1))), 2), "cleaning");
+        let failing = |holding: &mut Holding| {
+            (holding.attempts, holding.last_error) = (CLEAN_TRIES, Some("busy".to_owned()));
+        };
+        assert_eq!(state(held(failing), 49), "held");
+        assert_eq!(state(held(failing), 50), "maintenance: could not clean: busy");
+    }
+
+    fn reservation(seats: Vec<Assignment>) -> Reservation {
+        Reservation {
+            id: ReservationId::new(at(0)),
+            username: "alice".parse().unwrap(),
+            count: 2,
+            labels: Labels::default(),
+            named: false,
+            created_at: at(0),
+            expires_at: at(50),
+            ended_at: None,
+            ended_by: None,
+            seats,
+        }
+    }
+
+    fn seat(ready: bool) -> Assignment {
+        let machine = machine("m");
+        Assignment {
+            id: AssignmentId::new(at(0)),
+            machine: machine.id,
+            machine_name: machine.name,
+            host: machine.host,
+            port: machine.port,
+            uid: FIRST_UID,
+            created_at: at(0),
+            ready_at: ready.then(|| at(1)),
+            given_up_at: None,
+            cleaned_at: None,
+            last_error: None,
+            in_sync: true,
+        }
+    }
+
+    #[test]
+    fn a_reservation_is_ready_when_each_of_its_machines_is() {
+        assert_eq!(reservation_phase(&reservation(vec![seat(true), seat(false)]), at(2)), Phase::Pending);
+        let mut whole = reservation(vec![seat(true), seat(true)]);
+        assert_eq!(reservation_phase(&whole, at(49)), Phase::Ready);
+        assert_eq!(reservation_phase(&whole, at(50)), Phase::Ending);
+        // One that was given up does not count, though it was ready once.
+        whole.seats[0].given_up_at = Some(at(3));
+        assert_eq!(reservation_phase(&whole, at(4)), Phase::Pending);
+        assert_eq!(seat_phase(&whole, &whole.seats[0], at(4)), Phase::Ending);
+        assert_eq!(seat_phase(&whole, &whole.seats[1], at(4)), Phase::Ready);
+    }
+
+    #[test]
+    fn a_reservation_has_ended_when_every_machine_was_seen_clean() {
+        let mut ended = reservation(vec![seat(true), seat(true)]);
+        ended.ended_at = Some(at(5));
+        ended.seats[0].cleaned_at = Some(at(6));
+        assert_eq!(reservation_phase(&ended, at(7)), Phase::Ending);
+        assert_eq!(seat_phase(&ended, &ended.seats[0], at(7)), Phase::Ended);
+        ended.seats[1].cleaned_at = Some(at(6));
+        assert_eq!(reservation_phase(&ended, at(7)), Phase::Ended);
     }
 }

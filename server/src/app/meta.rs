@@ -74,7 +74,11 @@ impl App {
 /// An account that should be there, or be gone, for long and is not.
 fn is_stuck(machine: &Machine, now: model::Timestamp) -> bool {
     let Some(holding) = &machine.holding else { return false };
-    let since = if holding.ended { holding.expires_at.min(now) } else { holding.since };
-    let waiting = !holding.ready || holding.ended || holding.expires_at <= now;
-    waiting && now.duration_since(since) > STUCK_AFTER
+    let since = match holding.ended_at {
+        Some(ended_at) => ended_at,
+        None if holding.expires_at <= now => holding.expires_at,
+        None if holding.ready => return false,
+        None => holding.since,
+    };
+    now.duration_since(since) > STUCK_AFTER
 }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use model::phase::{Phase, reservation_phase};
 use model::reservation::{Ask, EndedBy, Login, LoginSecret, Reservation, parse_end};
 use model::wire::{Page, ReservationCreate, ReservationPatch, ReservationView};
-use model::{Invalid, ReservationId};
+use model::{Invalid, ReservationId, Timestamp};
 
 /// Seconds a request waits for machines, unless it says otherwise.
 const WAIT: u32 = 60;
@@ -24,7 +24,7 @@ impl App {
         key: Option<String>,
     ) -> Result<ReservationView, Refusal> {
         let now = self.hub().clock.now();
-        let wait = checked_wait(body.wait)?;
+        let until = self.until(body.wait)?;
         let key = keyed(key, "reservation", &without_secrets(&body))?;
         let ask = Ask::parse(body, now)?;
         let new = NewReservation {
@@ -43,7 +43,7 @@ impl App {
         if is_new {
             self.wake(&reservation);
         }
-        let reservation = self.wait_for(reservation, wait, |phase, _| phase != Phase::Pending).await?;
+        let reservation = self.wait_for(reservation, until, |phase, _| phase != Phase::Pending).await?;
         if let Some(EndedBy::Failed(why)) = &reservation.ended_by {
             return Err(Refusal::Failed(format!("{why}; nothing is held any longer, ask again")));
         }
@@ -90,27 +90,27 @@ impl App {
         wait: Option<u32>,
     ) -> Result<ReservationView, Refusal> {
         let now = self.hub().clock.now();
-        let (id, wait) = (parse_id(id)?, checked_wait(wait)?);
-        let until = parse_end(body.duration, body.until, now)?;
-        let reservation = self.hub().store.reservation_extend(id, until, now).await?;
+        let (id, until) = (parse_id(id)?, self.until(wait)?);
+        let end = parse_end(body.duration, body.until, now)?;
+        let reservation = self.hub().store.reservation_extend(id, end, now).await?;
         self.wake(&reservation);
         let confirmed = |_, reservation: &Reservation| reservation.live_seats().all(|seat| seat.in_sync);
-        let reservation = self.wait_for(reservation, wait, confirmed).await?;
+        let reservation = self.wait_for(reservation, until, confirmed).await?;
         Ok(self.view(reservation))
     }
 
     /// Answers when nothing of it is left on any machine, or the wait is over.
     pub async fn reservation_release(&self, id: &str, wait: Option<u32>) -> Result<ReservationView, Refusal> {
-        let (id, wait) = (parse_id(id)?, checked_wait(wait)?);
+        let (id, until) = (parse_id(id)?, self.until(wait)?);
         let reservation = self.hub().store.reservation_release(id, self.hub().clock.now()).await?;
         self.wake(&reservation);
-        let reservation = self.wait_for(reservation, wait, |phase, _| phase == Phase::Ended).await?;
+        let reservation = self.wait_for(reservation, until, |phase, _| phase == Phase::Ended).await?;
         Ok(self.view(reservation))
     }
 
-    /// Ends every reservation; returns how many there were.
+    /// Ends every reservation; returns how many there were. Answers when nothing is left of any, or the wait is over.
     pub async fn release_all(&self, wait: Option<u32>) -> Result<u32, Refusal> {
-        let wait = checked_wait(wait)?;
+        let until = self.until(wait)?;
         let mut ending = Vec::new();
         for reservation in self.every_live_reservation().await? {
             let reservation =
@@ -120,7 +120,7 @@ impl App {
         }
         let count = ending.len() as u32;
         for reservation in ending {
-            self.wait_for(reservation, wait, |phase, _| phase == Phase::Ended).await?;
+            self.wait_for(reservation, until, |phase, _| phase == Phase::Ended).await?;
         }
         Ok(count)
     }
@@ -144,22 +144,23 @@ impl App {
         self.hub().expiry.notify_one();
     }
 
+    /// Looks at a reservation, just written, until it is done or its time is over.
     async fn wait_for(
         &self,
         mut reservation: Reservation,
-        wait: SignedDuration,
+        until: Timestamp,
         done: impl Fn(Phase, &Reservation) -> bool,
     ) -> Result<Reservation, Refusal> {
         let hub = self.hub();
-        let until = hub.clock.now() + wait;
         let bell = hub.watchers.watch(reservation.id);
+        let mut fresh = hub.clock.now() >= until;
         loop {
             let changed = bell.notified();
             tokio::pin!(changed);
             // Registered before the look, so that a change in between is not missed.
             changed.as_mut().enable();
             let now = hub.clock.now();
-            if wait > SignedDuration::ZERO {
+            if !std::mem::take(&mut fresh) {
                 reservation = hub.store.reservation_get(reservation.id).await?;
             }
             if done(reservation_phase(&reservation, now), &reservation) || now >= until {
@@ -172,6 +173,15 @@ impl App {
         }
         hub.watchers.leave(reservation.id, bell);
         Ok(reservation)
+    }
+
+    /// When a request that waits so long is to be answered at the latest.
+    fn until(&self, wait: Option<u32>) -> Result<Timestamp, Invalid> {
+        let seconds = wait.unwrap_or(WAIT);
+        if seconds > WAIT {
+            return Err(Invalid::new("wait", format!("at most {WAIT} seconds")));
+        }
+        Ok(self.hub().clock.now() + SignedDuration::from_secs(i64::from(seconds)))
     }
 
     fn view(&self, reservation: Reservation) -> ReservationView {
@@ -194,14 +204,6 @@ async fn hashed(login: &Login) -> Result<Option<model::account::PasswordHash>, R
 
 fn without_secrets(body: &ReservationCreate) -> ReservationCreate {
     ReservationCreate { password: None, password_hash: None, wait: None, ..body.clone() }
-}
-
-fn checked_wait(seconds: Option<u32>) -> Result<SignedDuration, Invalid> {
-    let seconds = seconds.unwrap_or(WAIT);
-    if seconds > WAIT {
-        return Err(Invalid::new("wait", format!("at most {WAIT} seconds")));
-    }
-    Ok(SignedDuration::from_secs(i64::from(seconds)))
 }
 
 fn parse_id(id: &str) -> Result<ReservationId, Refusal> {

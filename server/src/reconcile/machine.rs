@@ -91,7 +91,7 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failur
 fn next(machine: &Machine, now: Timestamp) -> Next {
     match &machine.holding {
         None if machine.retired_at.is_some() && machine.pool.is_none() => Next::Forget,
-        Some(holding) if !holding.ended && !holding.ready => next_unready(machine, holding, now),
+        Some(holding) if holding.ended_at.is_none() && !holding.ready => next_unready(machine, holding, now),
         None | Some(_) => Next::Nothing,
     }
 }

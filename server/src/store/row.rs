@@ -158,7 +158,7 @@ impl AssignmentRow {
             reservation: text("reservation.id", &reservation.id)?,
             since: time(self.created_at)?,
             expires_at: time(reservation.expires_at)?,
-            ended: reservation.ended_at.is_some() || self.given_up_at.is_some(),
+            ended_at: time_option(reservation.ended_at.into_iter().chain(self.given_up_at).min())?,
             ready: self.ready_at.is_some(),
             refused: self.refused_at.is_some(),
             attempts: number("assignment.attempts", self.attempts)?,
