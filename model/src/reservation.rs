@@ -55,6 +55,13 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Something is wanted of its machines that none of them has confirmed yet.
+    pub fn unconfirm(&mut self) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.cleaned_at.is_none()) {
+            seat.in_sync = false;
+        }
+    }
+
     pub fn live_seats(&self) -> impl Iterator<Item = &Assignment> {
         self.seats.iter().filter(|seat| seat.given_up_at.is_none())
     }

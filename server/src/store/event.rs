@@ -1,6 +1,6 @@
 //! What happened, in order, never changed.
 
-use super::row::{micros, text, time};
+use super::row::{micros, readable, text, time};
 use super::schema::event;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
@@ -39,7 +39,7 @@ impl Store {
                 .order(event::seq)
                 .limit(i64::from(limit))
                 .load(conn)?;
-            rows.into_iter().map(view).collect()
+            Ok(readable(rows.into_iter().map(view)))
         })
         .await
     }

@@ -2,13 +2,13 @@
 
 use super::event::{About, record};
 use super::row::{
-    AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, text, time, to_json,
+    AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, readable, text, time, to_json,
 };
 use super::schema::{assignment, join_token, machine, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::allocate::{Shortage, Want, allocate};
-use model::machine::{FIRST_UID, Machine};
+use model::machine::{FIRST_UID, Holding, Machine};
 use model::report::Facts;
 use model::spec::{AccountSpec, Spec};
 use model::{Epoch, Labels, MachineId, MachineName, PoolName, Timestamp};
@@ -129,7 +129,7 @@ impl Store {
                 .filter(machine::gone_at.is_null().and(behind))
                 .select(machine::id)
                 .load(conn)?;
-            ids.iter().map(|id| text("machine.id", id)).collect()
+            Ok(readable(ids.iter().map(|id| text("machine.id", id))))
         })
         .await
     }
@@ -238,16 +238,15 @@ pub(crate) fn with_holdings(conn: &mut Conn, rows: Vec<MachineRow>) -> Result<Ve
         .filter(assignment::cleaned_at.is_null().and(assignment::machine_id.eq_any(ids)))
         .select((AssignmentRow::as_select(), ReservationRow::as_select()))
         .load(conn)?;
-    let mut holdings = HashMap::new();
+    let mut holdings: HashMap<String, Result<Holding, Failure>> = HashMap::new();
     for (seat, reservation) in open {
-        holdings.insert(seat.machine_id.clone(), seat.holding(&reservation)?);
+        holdings.insert(seat.machine_id.clone(), seat.holding(&reservation));
     }
-    rows.into_iter()
-        .map(|row| {
-            let holding = holdings.remove(&row.id);
-            row.into_machine(holding)
-        })
-        .collect()
+    // A machine whose holding cannot be read is left out too, lest it pass for free.
+    Ok(readable(rows.into_iter().map(|row| {
+        let holding = holdings.remove(&row.id).transpose()?;
+        row.into_machine(holding)
+    })))
 }
 
 fn one(
@@ -307,9 +306,7 @@ pub(crate) fn choose(
         let page = unheld(conn, &cursor, limit)?;
         let last = page.last().map(|row| row.id.clone());
         let whole = (page.len() as i64) < limit;
-        for row in page {
-            candidates.push(row.into_machine(None)?);
-        }
+        candidates.extend(readable(page.into_iter().map(|row| row.into_machine(None))));
         match (allocate(want, &candidates, now, ttl), last) {
             (Err(Shortage::TooFew { .. }), Some(last)) if !whole => cursor = last,
             (outcome, _) => return chosen(outcome),

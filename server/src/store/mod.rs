@@ -136,3 +136,6 @@ fn epoch_of(connector: &connection::Connector, now: Timestamp) -> Result<Epoch, 
     connection::commit(&mut conn)?;
     Ok(epoch)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,13 @@
 use super::event::{About, record};
 use super::machine::{NewMachine, by_id, insert, retire};
 use super::reservation::{GiveUp, give_up, replace};
-use super::row::{AssignmentRow, MachineRow, json, micros, text, to_json};
+use super::row::{AssignmentRow, json, micros, readable, text, to_json};
 use super::schema::{assignment, machine, pool};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::pool::{Member, Pool};
 use model::{Labels, MachineId, PoolName, Timestamp};
+use std::collections::HashSet;
 
 type Row = (String, String, String, i64, String, Option<String>);
 
@@ -39,7 +40,7 @@ impl Store {
     pub async fn pool_list(&self) -> Result<Vec<Pool>, Failure> {
         self.read(|conn| {
             let rows: Vec<Row> = pool::table.order(pool::name).load(conn)?;
-            rows.into_iter().map(into_pool).collect()
+            Ok(readable(rows.into_iter().map(into_pool)))
         })
         .await
     }
@@ -56,20 +57,10 @@ impl Store {
         .await
     }
 
-    /// The pool's machines that are not gone, in the order they were made in.
+    /// The pool's machines that are not gone, in the order they were made in: all of them, since one left out would
+    /// pass for a stranger's and be destroyed.
     pub async fn pool_members(&self, name: PoolName) -> Result<Vec<Member>, Failure> {
-        self.read(move |conn| {
-            let rows: Vec<MachineRow> = members(conn, &name)?;
-            let machines = super::machine::with_holdings(conn, rows)?;
-            let member = |machine: &model::machine::Machine| Member {
-                id: machine.id,
-                retired: machine.retired_at.is_some(),
-                held: machine.holding.is_some(),
-                enrolled: machine.incarnation.is_some(),
-            };
-            Ok(machines.iter().map(member).collect())
-        })
-        .await
+        self.read(move |conn| members(conn, &name)).await
     }
 
     /// Writes rows for new machines, named after the pool with the lowest free numbers.
@@ -161,12 +152,29 @@ fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
     })
 }
 
-fn members(conn: &mut Conn, name: &PoolName) -> QueryResult<Vec<MachineRow>> {
-    machine::table
-        .filter(machine::pool.eq(name.as_str()).and(machine::gone_at.is_null()))
+fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
+    let of_pool = machine::pool.eq(name.as_str()).and(machine::gone_at.is_null());
+    let held: Vec<String> = assignment::table
+        .inner_join(machine::table)
+        .filter(assignment::cleaned_at.is_null().and(of_pool))
+        .select(machine::id)
+        .load(conn)?;
+    let held: HashSet<String> = held.into_iter().collect();
+    let rows: Vec<(String, Option<i64>, Option<String>)> = machine::table
+        .filter(of_pool)
         .order(machine::id)
-        .select(MachineRow::as_select())
-        .load(conn)
+        .select((machine::id, machine::retired_at, machine::incarnation))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(id, retired_at, incarnation)| {
+            Ok(Member {
+                id: text("machine.id", &id)?,
+                retired: retired_at.is_some(),
+                held: held.contains(&id),
+                enrolled: incarnation.is_some(),
+            })
+        })
+        .collect()
 }
 
 fn find(conn: &mut Conn, name: &PoolName) -> Result<Pool, Failure> {

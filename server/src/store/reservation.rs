@@ -3,7 +3,7 @@
 use super::event::{About, record};
 use super::machine::choose;
 use super::row::{
-    AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, text, time_option, to_json,
+    AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, readable, text, time_option, to_json,
 };
 use super::schema::{assignment, idempotency, machine, reservation};
 use super::sql::Value::{Number, Text, TextOrNull};
@@ -150,7 +150,8 @@ impl Store {
             diesel::update(reservation::table.find(&id))
                 .set(reservation::expires_at.eq(micros(expires_at)))
                 .execute(conn)?;
-            bump(conn, &mut found)?;
+            bump(conn, &id)?;
+            found.unconfirm();
             found.expires_at = expires_at;
             let until = format!("until {expires_at}");
             record(
@@ -187,13 +188,10 @@ impl Store {
                 .filter(reservation::ended_at.is_null().and(reservation::expires_at.le(micros(now))))
                 .select(reservation::id)
                 .load(conn)?;
-            due.iter()
-                .map(|id| {
-                    let mut found = load(conn, id)?;
-                    end(conn, &mut found, EndedBy::Expired, now)?;
-                    Ok(found)
-                })
-                .collect()
+            for id in &due {
+                end_row(conn, id, &EndedBy::Expired, now)?;
+            }
+            Ok(readable(due.iter().map(|id| load(conn, id))))
         })
         .await
     }
@@ -301,23 +299,27 @@ fn seat(
 }
 
 /// A newer generation for every machine that still has something of this reservation.
-fn bump(conn: &mut Conn, reservation: &mut Reservation) -> Result<(), Failure> {
+fn bump(conn: &mut Conn, reservation: &str) -> Result<(), Failure> {
     execute(
         conn,
         "UPDATE machine SET generation = generation + 1 WHERE id IN \
          (SELECT machine_id FROM assignment WHERE reservation_id = ? AND cleaned_at IS NULL)",
-        &[Text(&reservation.id.to_string())],
+        &[Text(reservation)],
     )?;
-    for seat in reservation.seats.iter_mut().filter(|seat| seat.cleaned_at.is_none()) {
-        seat.in_sync = false;
-    }
     Ok(())
 }
 
 /// Ends a reservation, in the database and in `found`.
 fn end(conn: &mut Conn, found: &mut Reservation, by: EndedBy, now: Timestamp) -> Result<(), Failure> {
-    let id = found.id.to_string();
-    let (kind, reason) = match &by {
+    end_row(conn, &found.id.to_string(), &by, now)?;
+    found.unconfirm();
+    (found.ended_at, found.ended_by) = (Some(now), Some(by));
+    Ok(())
+}
+
+/// Reads nothing of it, so that the end comes whatever the row holds.
+fn end_row(conn: &mut Conn, id: &str, by: &EndedBy, now: Timestamp) -> Result<(), Failure> {
+    let (kind, reason) = match by {
         EndedBy::Released => ("released", None),
         EndedBy::Expired => ("expired", None),
         EndedBy::Failed(why) => ("failed", Some(why.as_str())),
@@ -326,13 +328,11 @@ fn end(conn: &mut Conn, found: &mut Reservation, by: EndedBy, now: Timestamp) ->
     execute(
         conn,
         "UPDATE reservation SET ended_at = ?, ended_by = ?, reason = ?, account = '{}' WHERE id = ?",
-        &[Number(micros(now)), Text(kind), TextOrNull(reason), Text(&id)],
+        &[Number(micros(now)), Text(kind), TextOrNull(reason), Text(id)],
     )?;
-    bump(conn, found)?;
-    let about = About { reservation: Some(&id), detail: reason.unwrap_or_default(), ..About::default() };
-    record(conn, now, &format!("reservation.{kind}"), about)?;
-    (found.ended_at, found.ended_by) = (Some(now), Some(by));
-    Ok(())
+    bump(conn, id)?;
+    let about = About { reservation: Some(id), detail: reason.unwrap_or_default(), ..About::default() };
+    record(conn, now, &format!("reservation.{kind}"), about)
 }
 
 pub(crate) fn give_up(conn: &mut Conn, id: AssignmentId, why: &str, now: Timestamp) -> Result<(), Failure> {
@@ -448,14 +448,12 @@ fn with_seats(conn: &mut Conn, rows: Vec<ReservationRow>) -> Result<Vec<Reservat
         .order(assignment::id)
         .select((AssignmentRow::as_select(), MachineRow::as_select()))
         .load(conn)?;
-    let mut seats: HashMap<String, Vec<Assignment>> = HashMap::new();
+    let mut seats: HashMap<String, Vec<Result<Assignment, Failure>>> = HashMap::new();
     for (seat, machine) in found {
-        seats.entry(seat.reservation_id.clone()).or_default().push(seat.into_assignment(machine)?);
+        seats.entry(seat.reservation_id.clone()).or_default().push(seat.into_assignment(machine));
     }
-    rows.into_iter()
-        .map(|row| {
-            let seats = seats.remove(&row.id).unwrap_or_default();
-            row.into_reservation(seats)
-        })
-        .collect()
+    Ok(readable(rows.into_iter().map(|row| {
+        let seats = seats.remove(&row.id).unwrap_or_default();
+        row.into_reservation(seats.into_iter().collect::<Result<_, _>>()?)
+    })))
 }

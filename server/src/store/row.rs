@@ -101,6 +101,15 @@ pub(crate) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Internal(format!("cannot write JSON: {error}")))
 }
 
+/// Of many rows, those that can be read. One that cannot is left out and logged: it must not stop the work for all
+/// others.
+pub(crate) fn readable<T>(rows: impl Iterator<Item = Result<T, Failure>>) -> Vec<T> {
+    rows.filter_map(|row| {
+        row.inspect_err(|failure| tracing::error!(%failure, "a row cannot be read and is left out")).ok()
+    })
+    .collect()
+}
+
 fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T, Failure> {
     T::try_from(value).map_err(|_| Failure::Internal(format!("column `{column}` holds {value}")))
 }
