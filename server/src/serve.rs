@@ -55,7 +55,7 @@ pub async fn serve(
         .context("cannot open the database; is its path or URL right?")?;
     let hub = reconcile::Hub::new(store, clock);
     let app = App::new(hub.clone());
-    let loops = reconcile::start(&hub, providers(&app, docker)?).await?;
+    let loops = reconcile::start(&hub, providers(&app, docker)).await?;
     reconcile::sweep(&hub).await;
     let (stopping, stopped) = watch::channel(false);
     let people = accept::serve(
@@ -78,14 +78,14 @@ pub async fn serve(
     Ok(())
 }
 
-fn providers(app: &App, docker: Option<DockerSettings>) -> anyhow::Result<reconcile::Providers> {
+fn providers(app: &App, docker: Option<DockerSettings>) -> reconcile::Providers {
     let simulated: Arc<dyn Provider> = Arc::new(Simulated::new(Arc::new(InProcess(app.clone()))));
     let mut providers = reconcile::Providers::from([("simulated", simulated)]);
     if let Some(docker) = docker {
-        let docker = Docker::connect(app.version().epoch, docker.agent_binary, docker.agent_door)?;
+        let docker = Docker::new(app.version().epoch, docker.agent_binary, docker.agent_door);
         providers.insert("docker", Arc::new(docker));
     }
-    Ok(providers)
+    providers
 }
 
 /// The agents' door for machines that live in this process.

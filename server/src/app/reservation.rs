@@ -141,7 +141,7 @@ impl App {
     fn wake(&self, reservation: &Reservation) {
         let open = reservation.seats.iter().filter(|seat| seat.cleaned_at.is_none());
         open.for_each(|seat| self.hub().queue.add(seat.machine));
-        self.hub().expiry.notify_one();
+        self.hub().expiry.may_be(reservation.expires_at);
     }
 
     /// Looks at a reservation, just written, until it is done or its time is over.

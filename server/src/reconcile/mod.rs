@@ -8,6 +8,7 @@ mod queue;
 mod schedule;
 mod watch;
 
+pub use expiry::Expiry;
 pub use pool::Pools;
 pub use queue::Queue;
 pub use watch::Watchers;
@@ -18,7 +19,6 @@ use crate::store::Store;
 use provision::Provider;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// What the loops and the use-cases share.
@@ -28,8 +28,7 @@ pub struct Hub {
     pub agents: Agents,
     pub queue: Queue,
     pub watchers: Watchers,
-    /// A new expiry may be the next one.
-    pub expiry: Notify,
+    pub expiry: Expiry,
     pub pools: Pools,
 }
 
@@ -41,7 +40,7 @@ impl Hub {
             agents: Agents::default(),
             queue: Queue::default(),
             watchers: Watchers::default(),
-            expiry: Notify::new(),
+            expiry: Expiry::default(),
             pools: Pools::default(),
         })
     }
@@ -65,6 +64,6 @@ pub async fn sweep(hub: &Hub) {
         Ok(machines) => machines.into_iter().for_each(|machine| hub.queue.add(machine)),
         Err(failure) => tracing::warn!(%failure, "cannot look for unsettled machines"),
     }
-    hub.expiry.notify_one();
+    hub.expiry.look();
     hub.pools.changed();
 }
