@@ -11,6 +11,7 @@ export BERTH_SERVER := env("BERTH_SERVER", here)
 just := quote(just_executable())
 berth := quote(CARGO_TARGET_DIR / "release/berth")
 server := quote(CARGO_TARGET_DIR / "release/berth-server")
+quiet_once_built := if path_exists(CARGO_TARGET_DIR / "release/berth") == "true" { "--quiet" } else { "" }
 agent_target := arch() + "-unknown-linux-gnu"
 agent := quote(CARGO_TARGET_DIR / agent_target / "agent/berth-agent")
 server_flags := "--listen " + listen + " --database data/berth.db --agent-listen unix:data/agent/agent.sock --agent-binary " + agent
@@ -157,16 +158,16 @@ status: _cli
 
 # Run all tests, against real containers too; installs and builds what they need.
 test: setup images _agent
-    cargo build -p server -p cli
+    cargo build --workspace --all-targets
     cargo test --workspace
 
 # Run only the tests that use real containers.
 e2e: setup images _agent
-    cargo build -p server -p cli
-    cargo test -p tests e2e
+    cargo build --workspace --all-targets
+    cargo test --workspace --test it e2e
 
 # Measure how fast reservations are made and taken away.
-bench: build images
+bench: setup build images
     cargo run --release -p tests --bin bench
 
 # Format the code.
@@ -190,8 +191,9 @@ _agent:
     RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' \
         cargo build -p agent --profile agent --target {{agent_target}}
 
+# Names the same crates as `build`: others have cargo compile what they share once more, with other features.
 _cli:
-    @cargo build --quiet --release -p cli
+    @cargo build {{quiet_once_built}} --release -p server -p cli
 
 # Whether the process of data/server.pid is our server, and not another one that got its number.
 [no-exit-message]
@@ -206,7 +208,7 @@ _packages:
     #!/usr/bin/env bash
     set -euo pipefail
     missing=()
-    need() { [ -n "$1" ] || missing+=("$2"); }
+    need() { [ -n "$1" ] || [[ " ${missing[*]} " = *" $2 "* ]] || missing+=("$2"); }
     found() { command -v "$1" || ls "/usr/sbin/$1" 2>/dev/null || true; }
     need "$(found dockerd)" docker.io
     need "$(found docker)" docker.io
@@ -221,6 +223,8 @@ _packages:
     need "$(found qemu-img)" qemu-utils
     need "$(found dropbear)" dropbear-bin
     need "$(found setsid)" util-linux
+    # Where the kernel has AppArmor, the engine starts no container without it.
+    [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || need "$(found apparmor_parser)" apparmor
     if [ ${#missing[@]} = 0 ]; then
         echo "every package is there"
         exit
@@ -239,6 +243,10 @@ _packages:
 _rust:
     #!/usr/bin/env bash
     set -euo pipefail
+    if ! command -v cargo >/dev/null; then
+        echo "there is no Rust toolchain: install one from https://rustup.rs, then run this again" >&2
+        exit 1
+    fi
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     have=$(rustc --version | cut -d' ' -f2)
     if [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" != "$wanted" ]; then
@@ -253,7 +261,8 @@ _docker: _data
     #!/usr/bin/env bash
     set -euo pipefail
     answers() { docker version >/dev/null 2>&1; }
-    wait_for_it() { for _ in $(seq "$1"); do answers && return; sleep 1; done; return 1; }
+    # As long as process $1 is there.
+    wait_for_it() { for _ in {1..30}; do answers && return; [ -e "/proc/$1" ] || return; sleep 1; done; return 1; }
     if answers; then
         echo "a Docker engine answers"
         exit
@@ -261,19 +270,17 @@ _docker: _data
     as_root=()
     [ "$(id -u)" = 0 ] || as_root=(sudo)
     if "${as_root[@]}" docker version >/dev/null 2>&1; then
-        echo "the Docker engine answers root only: run \`sudo usermod -aG docker $USER\` and log in again" >&2
+        echo "the Docker engine answers root only: run \`sudo usermod -aG docker $(id -un)\` and log in again" >&2
         exit 1
     fi
     echo "starting a Docker engine"
     if [ -d /run/systemd/system ]; then
-        "${as_root[@]}" systemctl start docker && wait_for_it 30 && exit
-    elif [ -x /etc/init.d/docker ]; then
-        "${as_root[@]}" service docker start >/dev/null 2>&1 && wait_for_it 15 && exit
+        "${as_root[@]}" systemctl start docker && wait_for_it 1 && exit
     fi
     # Inside some containers there are no iptables to write to; published ports work without them all the same.
     for flags in '' '--iptables=false --ip6tables=false'; do
         setsid "${as_root[@]}" dockerd $flags >>data/dockerd.log 2>&1 </dev/null &
-        wait_for_it 30 && exit
+        wait_for_it $! && exit
     done
     echo "no Docker engine answers; the end of data/dockerd.log:" >&2
     tail -n 20 data/dockerd.log >&2

@@ -1,10 +1,13 @@
 #!/bin/sh
 # Builds the images that machines are made of: build.sh debian|alpine|all
 # Built from Dockerfiles where a registry answers, otherwise from packages (as root, on Debian, x86-64 for
-# Alpine). An image that exists is kept; FORCE=1 builds it anew.
+# Alpine). An image that exists is kept; FORCE=1 builds it anew. REGISTRY=host:5000/ is asked instead of Docker
+# Hub, TAG=name instead of `latest` leaves the images in use alone.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
+registry=${REGISTRY:-}
+tag=${TAG:-latest}
 work=
 mounted=
 
@@ -19,38 +22,42 @@ tidy_up() {
 trap tidy_up EXIT
 trap 'exit 1' INT TERM
 
-registry_answers() { timeout 5 docker manifest inspect "$1" >/dev/null 2>&1; }
+# Only a question, so one without TLS may answer it; whether to pull from it is up to the engine.
+registry_answers() { timeout 5 docker manifest inspect --insecure "$1" >/dev/null 2>&1; }
 
 # $1: distribution, $2: the base that its Dockerfile starts from
 image() {
-    if [ "${FORCE:-0}" != 1 ] && docker image inspect "berth-$1" >/dev/null 2>&1; then
-        say "berth-$1 exists (FORCE=1 builds it anew)"
+    name=berth-$1:$tag
+    if [ "${FORCE:-0}" != 1 ] && docker image inspect "$name" >/dev/null 2>&1; then
+        say "$name exists (FORCE=1 builds it anew)"
         return
     fi
-    old=$(docker image inspect --format '{{.Id}}' "berth-$1" 2>/dev/null) || old=
+    old=$(docker image inspect --format '{{.Id}}' "$name" 2>/dev/null) || old=
     started=$(date +%s)
-    if registry_answers "$2"; then
-        say "building berth-$1 on $2"
-        docker build --quiet --tag "berth-$1" --file "$here/Dockerfile.$1" "$here" >/dev/null
+    if registry_answers "$registry$2"; then
+        say "building $name on $registry$2"
+        # By the host's network: an engine that may not write to iptables gives a build no other way out.
+        docker build --quiet --network host --build-arg "REGISTRY=$registry" --tag "$name" \
+            --file "$here/Dockerfile.$1" "$here" >/dev/null
     else
-        say "no registry answers: building berth-$1 from packages"
+        say "no registry answers: building $name from packages"
         [ "$(id -u)" = 0 ] || die "building from packages changes root: run this as root"
         work=$(mktemp -d)
         "root_of_$1" "$work/root"
-        import "$1" "$work/root"
+        import "$name" "$work/root"
         rm -rf "$work"
         work=
     fi
     # The image that lost its name; machines made of it keep it.
-    new=$(docker image inspect --format '{{.Id}}' "berth-$1")
+    new=$(docker image inspect --format '{{.Id}}' "$name")
     [ -z "$old" ] || [ "$old" = "$new" ] || docker rmi "$old" >/dev/null 2>&1 || :
-    size=$(docker image inspect --format '{{.Size}}' "berth-$1")
-    say "berth-$1 is ready: $((size / 1000000)) MB in $(($(date +%s) - started)) s"
+    size=$(docker image inspect --format '{{.Size}}' "$name")
+    say "$name is ready: $((size / 1000000)) MB in $(($(date +%s) - started)) s"
 }
 
-# Makes an image of a root file system.
+# $1: image, $2: the root file system to make it of
 import() {
-    say "preparing and importing berth-$1"
+    say "preparing and importing $1"
     mkdir "$2/tmp/berth"
     cp "$here/prepare.sh" "$here/entrypoint.sh" "$here/sshd.conf" "$2/tmp/berth/"
     chroot "$2" /bin/sh -c 'cd /tmp/berth && sh prepare.sh'
@@ -58,7 +65,7 @@ import() {
     rm -rf "$2/tmp/berth" "$2/etc/resolv.conf" "$2/etc/hostname"
     tar --create --numeric-owner --one-file-system --directory "$2" . |
         docker import --change 'EXPOSE 22' --change 'ENTRYPOINT ["/usr/local/sbin/berth-entrypoint"]' \
-            - "berth-$1" >/dev/null
+            - "$1" >/dev/null
 }
 
 root_of_debian() {

@@ -11,6 +11,7 @@ mod port;
 pub use container::{DOOR, MEMORY, PIDS};
 
 use crate::provider::{Order, Place, ProvideError, Provider};
+use bollard::API_DEFAULT_VERSION;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
@@ -30,13 +31,15 @@ use tokio::time::{sleep, timeout};
 
 /// Where the agent stands inside a machine, without the leading `/`.
 const AGENT: &str = "usr/local/sbin/berth-agent";
+const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
 /// Ports tried before a creation is given up for now.
 const PORT_TRIES: usize = 20;
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(60);
 const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 
 pub struct Docker {
-    engine: bollard::Docker,
+    /// Where the engine listens, as in `unix:///var/run/docker.sock`.
+    engine: String,
     owner: Epoch,
     agent_binary: PathBuf,
     agent_door: PathBuf,
@@ -60,15 +63,19 @@ enum Stage {
 impl Docker {
     /// `owner` marks what is ours, `agent_binary` is put into every machine, `agent_door` is the folder of
     /// this host that holds the agents' socket. The engine is that of `DOCKER_HOST` if it names a Unix
-    /// socket.
-    pub fn connect(owner: Epoch, agent_binary: PathBuf, agent_door: PathBuf) -> Result<Self, ProvideError> {
-        let engine = bollard::Docker::connect_with_unix_defaults().map_err(|error| {
-            ProvideError::Transient(format!("the Docker engine is not there ({error}): install or start it"))
-        })?;
-        let engine = engine.with_timeout(fault::PATIENCE);
+    /// socket; it need not be there yet.
+    pub fn new(owner: Epoch, agent_binary: PathBuf, agent_door: PathBuf) -> Self {
+        let named = std::env::var("DOCKER_HOST").ok().filter(|host| host.starts_with("unix://"));
         // The engine has another working folder than we have.
         let agent_door = std::path::absolute(&agent_door).unwrap_or(agent_door);
-        Ok(Self { engine, owner, agent_binary, agent_door, ports: Ports::default() })
+        let engine = named.unwrap_or_else(|| DEFAULT_SOCKET.to_owned());
+        Self { engine, owner, agent_binary, agent_door, ports: Ports::default() }
+    }
+
+    /// A client for one call: it keeps no connection, and cannot be made before the engine's socket is there.
+    fn engine(&self) -> Result<bollard::Docker, Fault> {
+        bollard::Docker::connect_with_unix(&self.engine, fault::PATIENCE.as_secs(), API_DEFAULT_VERSION)
+            .map_err(|error| Fault::new("reaching the Docker engine", error))
     }
 
     async fn place(&self, order: &Order) -> Result<Place, ProvideError> {
@@ -117,7 +124,7 @@ impl Docker {
         let marks = container::marks(self.owner, order, port);
         let body = container::body(order, marks, port, &self.agent_door);
         let what = format!("creating container `{name}`");
-        match within(&what, self.engine.create_container(Some(options), body)).await {
+        match within(&what, self.engine()?.create_container(Some(options), body)).await {
             Ok(created) => Ok(Made { id: created.id, port, stage: Stage::Fresh }),
             Err(fault) if fault.status() == Some(409) => self.adopt(order, &name).await,
             Err(fault) if fault.status() == Some(404) => Err(no_image(&order.image)),
@@ -127,7 +134,8 @@ impl Docker {
 
     async fn adopt(&self, order: &Order, name: &str) -> Result<Made, ProvideError> {
         let what = format!("inspecting container `{name}`");
-        let found = within(&what, self.engine.inspect_container(name, None::<InspectContainerOptions>)).await;
+        let found =
+            within(&what, self.engine()?.inspect_container(name, None::<InspectContainerOptions>)).await;
         match found {
             Ok(found) => recognise(found, self.owner, order.id).ok_or_else(|| {
                 ProvideError::Conflict(format!(
@@ -147,17 +155,17 @@ impl Docker {
         let options = UploadToContainerOptionsBuilder::default().path("/").build();
         let what = format!("putting the agent into `{}`", order.name);
         let body = bollard::body_full(agent);
-        Ok(within(&what, self.engine.upload_to_container(&made.id, Some(options), body)).await?)
+        Ok(within(&what, self.engine()?.upload_to_container(&made.id, Some(options), body)).await?)
     }
 
     async fn start(&self, order: &Order, made: &Made) -> Result<(), Fault> {
         let what = format!("starting `{}`", order.name);
-        within(&what, self.engine.start_container(&made.id, None::<StartContainerOptions>)).await
+        within(&what, self.engine()?.start_container(&made.id, None::<StartContainerOptions>)).await
     }
 
     async fn list(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<ContainerSummary>, ProvideError> {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        Ok(within("listing containers", self.engine.list_containers(Some(options))).await?)
+        Ok(within("listing containers", self.engine()?.list_containers(Some(options))).await?)
     }
 
     /// Removes the container with its volumes and waits until it is gone.
@@ -173,7 +181,7 @@ impl Docker {
         let what = format!("removing container `{id}`");
         loop {
             let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-            match within(&what, self.engine.remove_container(id, Some(options))).await {
+            match within(&what, self.engine()?.remove_container(id, Some(options))).await {
                 // Asked again until it is not there: the answer may come before the container is gone.
                 Ok(()) => {}
                 Err(fault) if fault.status() == Some(404) => return Ok(()),
@@ -236,7 +244,7 @@ async fn agent_archive(binary: PathBuf) -> Result<Bytes, ProvideError> {
     let archive = archive.unwrap_or_else(|panic| Err(io::Error::other(panic)));
     archive.map(Bytes::from).map_err(|error| {
         ProvideError::Invalid(format!(
-            "the agent's binary `{shown}` cannot be read ({error}): run `just agent`"
+            "the agent's binary `{shown}` cannot be read ({error}): run `just build`"
         ))
     })
 }
@@ -251,4 +259,45 @@ fn pack(binary: &Path) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::with_capacity(content.len() + 4096));
     archive.append_data(&mut header, AGENT, content.as_slice())?;
     archive.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Timestamp;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    /// A Docker provider whose engine listens, if at all, at `docker.sock` in this folder.
+    fn docker(folder: &Path) -> Docker {
+        let engine = format!("unix://{}", folder.join("docker.sock").display());
+        let docker = Docker::new(Epoch::new(Timestamp::UNIX_EPOCH), PathBuf::new(), folder.to_owned());
+        Docker { engine, ..docker }
+    }
+
+    /// An engine without containers, for one question.
+    fn answer_once(socket: &Path) -> std::thread::JoinHandle<()> {
+        let listener = UnixListener::bind(socket).unwrap();
+        std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            assert!(connection.read(&mut [0; 4096]).unwrap() > 0);
+            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]";
+            connection.write_all(answer.as_bytes()).unwrap();
+        })
+    }
+
+    #[tokio::test]
+    async fn an_engine_may_come_late_and_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let docker = docker(folder.path());
+        let pool = "debian".parse().unwrap();
+        let listed = async || docker.list_owned(&pool).await.map_err(|error| error.to_string());
+        let absent = listed().await.unwrap_err();
+        assert!(absent.contains("docker.sock") && absent.ends_with("start it with `just setup`"), "{absent}");
+        let engine = answer_once(&folder.path().join("docker.sock"));
+        assert_eq!(listed().await, Ok(Vec::new()));
+        engine.join().unwrap();
+        let gone = listed().await.unwrap_err();
+        assert!(gone.ends_with("start it with `just setup`"), "{gone}");
+    }
 }

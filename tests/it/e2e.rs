@@ -1,7 +1,7 @@
 //! Real containers, the real server, the system's `ssh`.
 
 use model::phase::Phase;
-use model::wire::{DurationText, ReservationCreate, ReservationView};
+use model::wire::{DurationText, ReservationCreate, ReservationPatch, ReservationView, SeatView};
 use std::path::PathBuf;
 use std::process::Command;
 use tests::real::{By, RealFarm, inside, ssh, until};
@@ -32,20 +32,16 @@ async fn log_in_the_moment_the_answer_arrives(farm: &RealFarm) {
     let body = ReservationCreate { ssh_keys: vec![public], sudo: true, ..ask("alice", 3, "1h") };
     let reservation = farm.reserve(&body).await;
     assert_eq!(reservation.phase, Phase::Ready, "{reservation:?} {}", farm.log());
-    for seat in &reservation.machines {
-        let whoami = "id -un; id -u; pwd; sudo -n id -u";
+    on_each(&reservation.machines, |seat| {
         let expected = format!("alice\n{}\n/home/alice\n0\n", seat.uid);
         for by in [By::Password(PASSWORD), By::Key(&key)] {
-            let output = ssh(seat, "alice", &by, whoami);
+            let output = ssh(seat, "alice", &by, "id -un; id -u; pwd; sudo -n id -u");
             assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{} {output:?}", seat.name);
         }
         assert!(!ssh(seat, "alice", &By::Password("wrong"), "id").status.success());
-        assert!(
-            ssh(seat, "alice", &By::Key(&key), "setsid sleep 1000 >/dev/null 2>&1 & touch ~/x")
-                .status
-                .success()
-        );
-    }
+        let leave_something = "setsid sleep 1000 >/dev/null 2>&1 & touch ~/x";
+        assert!(ssh(seat, "alice", &By::Key(&key), leave_something).status.success());
+    });
     let ended = farm.release(reservation.id).await;
     assert_eq!(ended.phase, Phase::Ended, "{ended:?}");
     nothing_is_left(&ended, "alice");
@@ -57,28 +53,31 @@ async fn keep_the_account_when_a_container_restarts(farm: &RealFarm) {
     let restarted =
         Command::new("docker").args(["restart", "-t", "5", &format!("berth-{}", seat.name)]).output();
     assert!(restarted.unwrap().status.success());
-    let log_in = async || ssh(seat, "bert", &By::Password(PASSWORD), "id").status.success();
-    until("log-in works after the restart", log_in).await;
+    until("log-in works after the restart", async || logs_in("bert", seat)).await;
     assert_eq!(farm.release(reservation.id).await.phase, Phase::Ended);
     nothing_is_left(&reservation, "bert");
 }
 
+/// Carol's time is up while no server runs. Dora's would have been up before hers, had it not been extended.
 async fn end_on_time_with_the_server_killed(farm: &mut RealFarm) {
-    let reservation = farm.reserve(&ask("carol", 3, "6s")).await;
-    assert_eq!(reservation.phase, Phase::Ready, "{reservation:?}");
-    let seats = &reservation.machines;
-    assert!(ssh(&seats[0], "carol", &By::Password(PASSWORD), "id").status.success());
+    let dora = farm.reserve(&ask("dora", 1, "6s")).await;
+    let extended = extend(farm, &dora, "1h").await;
+    let carol = farm.reserve(&ask("carol", 2, "6s")).await;
+    assert_eq!((extended.phase, carol.phase), (Phase::Ready, Phase::Ready), "{extended:?} {carol:?}");
+    assert!(dora.expires_at < carol.expires_at && carol.expires_at < extended.expires_at);
+    assert!(logs_in("carol", &carol.machines[0]));
     farm.kill_server();
-    let gone =
-        async || seats.iter().all(|seat| !inside(seat.name.as_str(), "cat /etc/passwd").contains("carol"));
+    let gone = async || !carol.machines.iter().any(|seat| has_account(seat, "carol"));
     until("the machines ended it by themselves", gone).await;
-    nothing_is_left(&reservation, "carol");
+    nothing_is_left(&carol, "carol");
+    assert!(logs_in("dora", &dora.machines[0]), "an extended lease outlives its first end");
     farm.start_server().await;
-    let known =
-        async || farm.reservations().await.iter().all(|reservation| reservation.phase == Phase::Ended);
-    until("the server knows", known).await;
-    let free = async || farm.get("/v1/availability").await["free"] == 3;
-    until("its containers are found again", free).await;
+    let only_dora = async || farm.get("/v1/availability").await["free"] == 2;
+    until("the server knows, and finds its containers again", only_dora).await;
+    assert!(logs_in("dora", &dora.machines[0]), "the server keeps to the new end too");
+    assert_eq!(farm.release(dora.id).await.phase, Phase::Ended);
+    nothing_is_left(&dora, "dora");
+    assert!(farm.reservations().await.iter().all(|reservation| reservation.phase == Phase::Ended));
 }
 
 async fn the_tour_of_the_readme_works_as_written(farm: &RealFarm) {
@@ -97,23 +96,54 @@ fn ask(username: &str, count: i64, duration: &str) -> ReservationCreate {
         username: username.to_owned(),
         password: Some(PASSWORD.to_owned()),
         count: Some(count),
-        duration: Some(DurationText::Text(duration.to_owned())),
+        duration: Some(lasting(duration)),
         ..ReservationCreate::default()
     }
 }
 
+fn lasting(duration: &str) -> DurationText {
+    DurationText::Text(duration.to_owned())
+}
+
+/// Returns when every machine knows the new end.
+async fn extend(farm: &RealFarm, reservation: &ReservationView, duration: &str) -> ReservationView {
+    let client = cli::Client::new(&format!("http://{}", farm.address)).unwrap();
+    let longer = ReservationPatch { duration: Some(lasting(duration)), until: None };
+    client.reservation_extend(reservation.id, &longer, 10).await.unwrap().body
+}
+
+fn logs_in(user: &str, seat: &SeatView) -> bool {
+    ssh(seat, user, &By::Password(PASSWORD), "id").status.success()
+}
+
+fn has_account(seat: &SeatView, user: &str) -> bool {
+    let accounts = inside(seat.name.as_str(), "cat /etc/passwd");
+    assert!(accounts.contains("root:"), "the file was read: {accounts}");
+    accounts.contains(user)
+}
+
 /// No log-in, no line in any account file, no home, no process.
 fn nothing_is_left(reservation: &ReservationView, username: &str) {
-    for seat in &reservation.machines {
+    on_each(&reservation.machines, |seat| {
         let machine = seat.name.as_str();
-        assert!(!ssh(seat, username, &By::Password(PASSWORD), "id").status.success(), "{machine}");
+        assert!(!logs_in(username, seat), "`{username}` still logs in to {machine}");
         let files = "cat /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid 2>/dev/null";
         let found = inside(machine, &format!("{files} | grep -w {username}; ls /home /etc/sudoers.d"));
         assert!(!found.contains(username), "{machine}: {found}");
         let uids = inside(machine, "cat /proc/[0-9]*/status 2>/dev/null | grep '^Uid:'");
         assert!(uids.contains("Uid:\t0"), "the processes were looked at: {uids}");
         assert!(!uids.contains(&seat.uid.to_string()), "{machine}: {uids}");
-    }
+    });
+}
+
+/// Side by side: a machine takes seconds to refuse somebody.
+fn on_each(seats: &[SeatView], look: impl Fn(&SeatView) + Sync) {
+    let look = &look;
+    std::thread::scope(|scope| {
+        for seat in seats {
+            scope.spawn(move || look(seat));
+        }
+    });
 }
 
 fn new_key(farm: &RealFarm) -> PathBuf {

@@ -11,7 +11,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Names the call in the error and bounds its time.
 pub(super) async fn within<T>(what: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
     match tokio::time::timeout(PATIENCE, call).await {
-        Ok(answer) => answer.map_err(|error| Fault { what: what.to_owned(), error: Some(error) }),
+        Ok(answer) => answer.map_err(|error| Fault::new(what, error)),
         Err(_) => Err(Fault { what: what.to_owned(), error: None }),
     }
 }
@@ -24,6 +24,10 @@ pub(super) struct Fault {
 }
 
 impl Fault {
+    pub(super) fn new(what: &str, error: Error) -> Self {
+        Self { what: what.to_owned(), error: Some(error) }
+    }
+
     pub(super) fn status(&self) -> Option<u16> {
         match self.error {
             Some(Error::DockerResponseServerError { status_code, .. }) => Some(status_code),
@@ -40,6 +44,7 @@ impl Fault {
     fn cause(&self) -> String {
         match &self.error {
             Some(Error::DockerResponseServerError { message, .. }) => message.trim().to_owned(),
+            Some(Error::SocketNotFoundError(path)) => format!("there is no socket `{path}`"),
             Some(error) => innermost(error).to_string(),
             None => format!("no answer in {} s", PATIENCE.as_secs()),
         }
@@ -64,7 +69,9 @@ impl From<Fault> for ProvideError {
                 "{what}: the Docker engine's socket may not be opened: \
                  put the server's user into the group `docker`"
             )),
-            None => Self::Transient(format!("{what}: {cause}: see that the Docker engine runs")),
+            None => Self::Transient(format!(
+                "{what}: {cause}: see whether the Docker engine runs, or start it with `just setup`"
+            )),
             Some(401 | 403) => Self::Denied(format!("{what}: the Docker engine refuses: {cause}")),
             // The container has gone or is going: somebody removes it while we work on it.
             Some(404 | 409) => Self::Transient(format!("{what}: {cause}: tried again by itself")),
@@ -88,7 +95,7 @@ mod tests {
 
     fn fault(status_code: u16, message: &str) -> Fault {
         let error = Error::DockerResponseServerError { status_code, message: message.to_owned() };
-        Fault { what: "starting `m1`".to_owned(), error: Some(error) }
+        Fault::new("starting `m1`", error)
     }
 
     #[test]
@@ -100,14 +107,14 @@ mod tests {
         let silent = Fault { what: "listing".to_owned(), error: None };
         assert_eq!(
             ProvideError::from(silent).to_string(),
-            "listing: no answer in 30 s: see that the Docker engine runs"
+            "listing: no answer in 30 s: see whether the Docker engine runs, or start it with `just setup`"
         );
     }
 
     #[test]
     fn a_closed_socket_is_a_matter_of_rights() {
         let io = std::io::Error::from(ErrorKind::PermissionDenied);
-        let closed = Fault { what: "listing".to_owned(), error: Some(Error::IOError { err: io }) };
+        let closed = Fault::new("listing", Error::IOError { err: io });
         assert!(matches!(closed.into(), ProvideError::Denied(_)));
     }
 
