@@ -14,6 +14,9 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
     let name = state.name().to_owned();
     let reason = match state {
         MachineState::Maintenance(why) => Some(why),
+        MachineState::Unreachable { .. } if machine.seen_at.is_none() => {
+            Some("not heard of yet: its agent enrols with the join token".to_owned())
+        }
         MachineState::Unreachable { since } => Some(format!("not heard of since {since}")),
         MachineState::Free | MachineState::Held | MachineState::Cleaning | MachineState::Retiring => None,
     };
