@@ -1,7 +1,7 @@
 //! Databases for tests: SQLite in the test's folder, and a private PostgreSQL that ends with the test process.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,6 +25,8 @@ struct Cluster {
     folder: PathBuf,
     bin: PathBuf,
     made: AtomicU32,
+    /// Its standard input ends with this process.
+    _keeper: Child,
 }
 
 impl Cluster {
@@ -38,28 +40,30 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("berth-pg-").tempdir().unwrap().keep();
         run(Command::new("chown").arg("postgres:").arg(&folder));
         let data = folder.join("data");
-        run(as_postgres(&bin, "initdb").arg("-D").arg(&data).args([
+        run(as_postgres(bin.join("initdb")).arg("-D").arg(&data).args([
             "-A",
             "trust",
             "-U",
             "postgres",
             "--no-sync",
         ]));
-        let (socket, binary) = (folder.clone(), bin.clone());
-        let (tell, started) = std::sync::mpsc::channel();
-        // The child dies with the thread that started it, so that thread stays as long as the process.
-        std::thread::spawn(move || {
-            let mut server = as_postgres(&binary, "postgres");
-            server.arg("-D").arg(&data).arg("-k").arg(&socket);
-            server.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"]);
-            let child = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-            tell.send(child.is_ok()).unwrap();
-            if let Ok(mut child) = child {
-                let _ = child.wait();
-            }
-        });
-        assert!(started.recv().unwrap(), "cannot start PostgreSQL: install Debian's package `postgresql`");
-        let cluster = Self { folder, bin, made: AtomicU32::new(0) };
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER])
+            .arg(&folder)
+            .args(AS_POSTGRES)
+            .arg(bin.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(&folder)
+            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"])
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("there is a shell");
+        let cluster = Self { folder, bin, made: AtomicU32::new(0), _keeper: keeper };
         cluster.wait();
         cluster
     }
@@ -86,11 +90,17 @@ impl Cluster {
     }
 }
 
-/// PostgreSQL refuses to be root; it also ends when we do.
-fn as_postgres(bin: &Path, program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);
-    command.arg(bin.join(program)).current_dir("/");
+/// Takes the folder and a command; runs it until standard input ends, which it does with the process that started this,
+/// in whatever way that ends. Then nothing is left.
+const KEEPER: &str =
+    r#"folder=$0; trap '' INT; "$@" & cat >/dev/null; kill -QUIT $!; wait; rm -rf "$folder""#;
+
+/// PostgreSQL refuses to be root.
+const AS_POSTGRES: [&str; 6] = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"];
+
+fn as_postgres(program: PathBuf) -> Command {
+    let mut command = Command::new(AS_POSTGRES[0]);
+    command.args(&AS_POSTGRES[1..]).arg(program).current_dir("/");
     command
 }
 
