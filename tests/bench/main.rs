@@ -1,89 +1,135 @@
-//! `just bench`: how fast Berth gives and takes back, on real containers, and how many reservations a second it keeps.
-//! Prints a table and writes it to docs/benchmarks.md. Medians; the times are wall time.
+//! `just bench`: how fast Berth gives and takes back, beside Ansible and bare ssh on the same containers in one run, how
+//! many reservations a second it keeps, and what an agent costs. Writes docs/benchmarks.md.
+//!
+//! While working on one part, name it: `cargo run --release -p tests --bin bench -- machines` (or `throughput`) prints
+//! that part and writes nothing.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a benchmark that cannot go on stops; it prints its table"
+    reason = "a benchmark that cannot go on stops; it prints its tables"
 )]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
+mod others;
 mod throughput;
 
+use futures_util::future::BoxFuture;
 use model::wire::{DurationText, ReservationCreate, ReservationView};
+use others::{Ansible, Bare, Hosts, Program, Tuning};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tests::real::{By, RealFarm, inside, ssh};
+use tests::real::{By, RealFarm, inside, ssh_to};
 
 const ROUNDS: usize = 5;
 const MACHINES: u32 = 10;
+const IMAGE: &str = "berth-debian";
+const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
 
 #[tokio::main]
 async fn main() {
-    let farm = RealFarm::start("release").await;
-    let pool = format!("bench{}", std::process::id());
-    farm.pool(&pool, "berth-debian", MACHINES).await;
-    let mut text = String::from(
-        "# Benchmarks\n\nWritten by `just bench`: one run on one machine, medians of 5, milliseconds unless said otherwise.\n\n\
-         | what | 1 machine | 10 machines |\n|---|---|---|\n",
-    );
-    let (one, ten) = (berth(&farm, 1).await, berth(&farm, MACHINES).await);
-    row(&mut text, "Berth: request → answer, log-in works", one.reserve, ten.reserve);
-    row(&mut text, "Berth: request → answer → `ssh` logged in to the first", one.login, ten.login);
-    row(&mut text, "Berth: release → account gone, verified", one.release, ten.release);
-    let agent = agent_footprint(&pool);
-    farm.pool(&pool, "berth-debian", 0).await;
-    text.push_str(
-        "\n| durable reservations per second, 64 clients over HTTP, simulated machines | |\n|---|---|\n",
-    );
-    for (database, rate) in throughput::both().await {
-        writeln!(text, "| {database} | {rate:.0} |").unwrap();
+    match std::env::args().nth(1).as_deref() {
+        None => {
+            let (times, agent) = machines().await;
+            let text = [times, throughput().await, agent].join("\n");
+            println!("{text}");
+            save(&text);
+        }
+        Some("machines") => {
+            let (times, agent) = machines().await;
+            println!("{times}\n{agent}");
+        }
+        Some("throughput") => println!("{}", throughput().await),
+        Some(part) => {
+            eprintln!("there is no part `{part}`: name `machines`, `throughput`, or nothing for all");
+            std::process::exit(2);
+        }
     }
-    text.push_str(&agent);
+}
+
+fn save(text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/benchmarks.md");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, &text).unwrap();
-    println!("{text}");
+    std::fs::write(&path, text).unwrap();
 }
 
-fn row(text: &mut String, what: &str, one: Duration, ten: Duration) {
-    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    writeln!(text, "| {what} | {:.0} | {:.0} |", ms(one), ms(ten)).unwrap();
-    println!("{what}: {:.0} ms, {:.0} ms", ms(one), ms(ten));
-}
-
-struct Times {
-    reserve: Duration,
-    login: Duration,
-    release: Duration,
-}
-
-async fn berth(farm: &RealFarm, count: u32) -> Times {
-    let (mut reserves, mut logins, mut releases) = (vec![], vec![], vec![]);
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        let reservation = farm.reserve(&ask(count)).await;
-        reserves.push(began.elapsed());
-        log_in(&reservation);
-        logins.push(began.elapsed());
-        let began = Instant::now();
-        let ended = farm.release(reservation.id).await;
-        releases.push(began.elapsed());
-        assert_eq!(ended.phase, model::phase::Phase::Ended);
+/// What containers are needed for: the times, and the cost of an agent.
+async fn machines() -> (String, String) {
+    let farm = RealFarm::start("release").await;
+    let pool = format!("bench{}", std::process::id());
+    eprintln!("making {MACHINES} containers");
+    farm.pool(&pool, IMAGE, MACHINES).await;
+    let hosts = Hosts::open(&farm).await;
+    let ansible = Program::find().filter(|_| hosts.install_python());
+    let mut ways: Vec<Box<dyn Way>> = vec![Box::new(Berth { farm: &farm, reservation: None })];
+    if let Some(program) = &ansible {
+        ways.push(Box::new(Ansible::new(program, &hosts, Tuning::Tuned)));
+        ways.push(Box::new(Ansible::new(program, &hosts, Tuning::Defaults)));
     }
-    Times { reserve: median(reserves), login: median(logins), release: median(releases) }
+    ways.push(Box::new(Bare::new(&hosts)));
+    let (one, ten) = (medians(&mut ways, 1).await, medians(&mut ways, MACHINES as usize).await);
+    let names = ways.iter().map(|way| way.name());
+    let rows: Vec<_> = names.zip(one).zip(ten).map(|((name, one), ten)| Row { name, one, ten }).collect();
+    let times = times(&rows, ansible.as_ref());
+    let agent = agent(&hosts);
+    farm.pool(&pool, IMAGE, 0).await;
+    (times, agent)
 }
 
-fn log_in(reservation: &ReservationView) {
-    let output = ssh(&reservation.machines[0], "alice", &By::Password(PASSWORD), "id -un");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "alice\n", "{output:?}");
+/// One way to have an account made on machines, and removed.
+trait Way {
+    fn name(&self) -> &'static str;
+    /// Returns the machines on which the account is now.
+    fn create(&mut self, count: usize) -> BoxFuture<'_, Vec<Host>>;
+    fn delete(&mut self) -> BoxFuture<'_, ()>;
+}
+
+/// A container: its machine's name, and where its SSH server is published.
+#[derive(Clone)]
+struct Host {
+    name: String,
+    port: u16,
+}
+
+impl Host {
+    fn ssh(&self, user: &str, by: &By<'_>, command: &str) -> std::process::Output {
+        ssh_to("127.0.0.1", self.port, user, by, command)
+    }
+}
+
+struct Berth<'a> {
+    farm: &'a RealFarm,
+    reservation: Option<ReservationView>,
+}
+
+impl Way for Berth<'_> {
+    fn name(&self) -> &'static str {
+        "Berth"
+    }
+
+    fn create(&mut self, count: usize) -> BoxFuture<'_, Vec<Host>> {
+        Box::pin(async move {
+            let reservation = self.farm.reserve(&ask(u32::try_from(count).unwrap())).await;
+            let hosts = reservation.machines.iter();
+            let hosts = hosts.map(|seat| Host { name: seat.name.to_string(), port: seat.port }).collect();
+            self.reservation = Some(reservation);
+            hosts
+        })
+    }
+
+    fn delete(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let ended = self.farm.release(self.reservation.take().unwrap().id).await;
+            assert_eq!(ended.phase, model::phase::Phase::Ended);
+        })
+    }
 }
 
 fn ask(count: u32) -> ReservationCreate {
     ReservationCreate {
-        username: "alice".to_owned(),
+        username: USER.to_owned(),
         password: Some(PASSWORD.to_owned()),
         count: Some(count.into()),
         duration: Some(DurationText::Minutes(60)),
@@ -91,19 +137,156 @@ fn ask(count: u32) -> ReservationCreate {
     }
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+#[derive(Clone, Copy)]
+struct Times {
+    create: Duration,
+    /// From the same beginning until `ssh` has logged in to the first machine.
+    login: Duration,
+    delete: Duration,
 }
 
-fn agent_footprint(pool: &str) -> String {
-    let machine = format!("{pool}-1");
-    let size = inside(&machine, "stat -c %s /usr/local/sbin/berth-agent");
-    let status = "p=$(pidof berth-agent); grep VmRSS /proc/$p/status; cut -d' ' -f14,15 /proc/$p/stat; sleep 10; cut -d' ' -f14,15 /proc/$p/stat";
-    let seen = inside(&machine, status);
+struct Row {
+    name: &'static str,
+    one: Times,
+    ten: Times,
+}
+
+/// Of each way, in their order. The ways take turns, so that whatever else the machine does slows all of them.
+async fn medians(ways: &mut [Box<dyn Way + '_>], count: usize) -> Vec<Times> {
+    let mut rounds = vec![Vec::new(); ways.len()];
+    for number in 0..=ROUNDS {
+        for (way, rounds) in ways.iter_mut().zip(&mut rounds) {
+            let times = round(way.as_mut(), count).await;
+            let shown = [times.create, times.login, times.delete].map(milliseconds);
+            eprintln!(
+                "round {number} of {ROUNDS}, {count} of {MACHINES} machines, {}: {shown:.0?}",
+                way.name()
+            );
+            // The first is there to warm up.
+            if number > 0 {
+                rounds.push(times);
+            }
+        }
+    }
+    rounds.iter().map(|rounds| median(rounds)).collect()
+}
+
+fn median(rounds: &[Times]) -> Times {
+    let median = |of: Measure| {
+        let mut times: Vec<_> = rounds.iter().map(of).collect();
+        times.sort();
+        times[times.len() / 2]
+    };
+    Times { create: median(|t| t.create), login: median(|t| t.login), delete: median(|t| t.delete) }
+}
+
+async fn round(way: &mut dyn Way, count: usize) -> Times {
+    let began = Instant::now();
+    let hosts = way.create(count).await;
+    let create = began.elapsed();
+    let seen = hosts[0].ssh(USER, &By::Password(PASSWORD), "id -un");
+    let login = began.elapsed();
+    assert_eq!(String::from_utf8_lossy(&seen.stdout).trim(), USER, "{seen:?}");
+    assert_eq!(hosts.len(), count);
+    each(&hosts, assert_made);
+    let began = Instant::now();
+    way.delete().await;
+    let delete = began.elapsed();
+    each(&hosts, assert_gone);
+    Times { create, login, delete }
+}
+
+/// Waits until the log-in's last process has ended too, because `userdel` refuses while there is one.
+fn assert_made(host: &Host) {
+    let seen = inside(
+        &host.name,
+        &format!(
+            r#"getent shadow {USER} | grep -q '^{USER}:\$6\$' && test "$(stat -c %U /home/{USER})" = {USER} &&
+            timeout 10 sh -c 'while pgrep -u {USER} >/dev/null; do sleep 0.02; done' && echo made"#
+        ),
+    );
+    assert_eq!(seen.trim(), "made", "on {}", host.name);
+}
+
+fn assert_gone(host: &Host) {
+    let seen = inside(&host.name, &format!("getent passwd {USER} || test -e /home/{USER} || echo gone"));
+    assert_eq!(seen.trim(), "gone", "on {}", host.name);
+}
+
+/// Does the same for all machines at once.
+fn each<T: Send>(hosts: &[Host], act: impl Fn(&Host) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let acting: Vec<_> = hosts.iter().map(|host| scope.spawn(|| act(host))).collect();
+        acting.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn times(rows: &[Row], ansible: Option<&Program>) -> String {
+    let cores = std::thread::available_parallelism().unwrap();
+    let berth = &rows[0].one;
+    let mut text = include_str!("times.md").to_owned();
+    for (mark, value) in [
+        ("{cores}", cores.to_string()),
+        ("{rounds}", ROUNDS.to_string()),
+        ("{ansible}", ansible.map_or("none in this run", |program| &program.version).to_owned()),
+        ("{login}", format!("{:.0}", milliseconds(berth.login - berth.create))),
+    ] {
+        text = text.replace(mark, &value);
+    }
+    for (title, of) in MEASURES {
+        table(&mut text, title, rows, of);
+    }
+    text
+}
+
+type Measure = fn(&Times) -> Duration;
+
+const MEASURES: [(&str, Measure); 3] = [
+    ("Account made", |times| times.create),
+    ("Account made, and logged in to on the first machine with `ssh`", |times| times.login),
+    ("Account removed", |times| times.delete),
+];
+
+fn table(text: &mut String, title: &str, rows: &[Row], of: Measure) {
+    let head = "| | 1 machine, ms | times as long as Berth | 10 machines, ms | times as long as Berth |";
+    writeln!(text, "\n### {title}\n\n{head}\n|---|--:|--:|--:|--:|").unwrap();
+    let (berth_one, berth_ten) = (milliseconds(of(&rows[0].one)), milliseconds(of(&rows[0].ten)));
+    for row in rows {
+        let (one, ten) = (milliseconds(of(&row.one)), milliseconds(of(&row.ten)));
+        let (slower_one, slower_ten) = (one / berth_one, ten / berth_ten);
+        writeln!(text, "| {} | {one:.0} | {slower_one:.1} | {ten:.0} | {slower_ten:.1} |", row.name).unwrap();
+    }
+}
+
+async fn throughput() -> String {
+    let mut text = "## Throughput\n\nReservations a second, made durable and given back, asked for over HTTP by many \
+                    clients at once; the machines are simulated.\n\n| database | reservations/s |\n|---|--:|\n"
+        .to_owned();
+    for (database, rate) in throughput::both().await {
+        writeln!(text, "| {database} | {rate:.0} |").unwrap();
+    }
+    text
+}
+
+/// What an agent costs while nothing happens.
+fn agent(hosts: &Hosts) -> String {
+    let seen = inside(&hosts.all[0].name, FOOTPRINT);
+    let [size, memory, ticks] = seen.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("no three figures: {seen}")
+    };
     format!(
-        "\nThe agent: {} bytes. Its memory, and its CPU ticks (user, system; 100 a second) before and after 10 idle seconds:\n\n```\n{}\n```\n",
-        size.trim(),
-        seen.trim()
+        "## The agent\n\nOn a machine of the run above, in 10 seconds in which nothing happens.\n\n| | |\n|---|--:|\n\
+         | binary, bytes | {size} |\n| resident memory, KiB | {memory} |\n\
+         | CPU, ticks (1000 would be one core all the time) | {ticks} |\n"
     )
 }
+
+const FOOTPRINT: &str = r"p=$(pidof berth-agent)
+    ticks() { cut -d' ' -f14,15 /proc/$p/stat | tr ' ' +; }
+    stat -c %s /usr/local/sbin/berth-agent
+    sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$p/status
+    before=$(($(ticks))); sleep 10; echo $(($(ticks) - before))";
