@@ -33,8 +33,7 @@ pub async fn run<H: Host>(
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()> + Send,
 ) -> Outcome {
-    let mut agent =
-        Agent { host, ledger: Ledger::default(), clock, boot_id: String::new(), retries: 0, offer: None };
+    let mut agent = Agent::new(host, clock);
     tokio::pin!(stop);
     tokio::select! {
         () = &mut stop => return Outcome::Stopped,
@@ -49,9 +48,10 @@ pub async fn run<H: Host>(
     outcome
 }
 
-struct Agent<H> {
+/// What the loop does, one step at a time: for the loop, and for whoever drives an agent through a world of its own.
+pub struct Agent<H> {
     host: H,
-    ledger: Ledger,
+    pub ledger: Ledger,
     clock: Arc<dyn Clock>,
     boot_id: String,
     /// How often in a row something was left to do after a convergence.
@@ -62,23 +62,29 @@ struct Agent<H> {
 
 /// One reading of both clocks.
 #[derive(Clone, Copy)]
-struct Moment {
+pub struct Moment {
     boottime: Duration,
     now: Timestamp,
 }
 
 impl<H: Host> Agent<H> {
+    /// One that has not read its ledger yet.
+    pub fn new(host: H, clock: Arc<dyn Clock>) -> Self {
+        Self { host, ledger: Ledger::default(), clock, boot_id: String::new(), retries: 0, offer: None }
+    }
+
     /// Without its ledger the agent would not know whom to remove, so it waits for it rather than starting afresh.
     async fn open_ledger(&mut self) {
         let mut failures = 0;
-        while let Err(error) = self.try_open() {
+        while let Err(error) = self.open() {
             tracing::error!(%error, "cannot read the ledger");
             failures += 1;
             self.clock.sleep_until(self.clock.boottime() + backoff(failures, LONGEST_SILENCE)).await;
         }
     }
 
-    fn try_open(&mut self) -> io::Result<()> {
+    /// Reads the ledger; before that the agent must not do anything.
+    pub fn open(&mut self) -> io::Result<()> {
         self.boot_id = self.host.facts()?.boot_id;
         self.ledger = Ledger::load(&mut self.host)?;
         Ok(())
@@ -130,7 +136,7 @@ impl<H: Host> Agent<H> {
         news
     }
 
-    fn converge(&mut self, spec: Option<Spec>, began: Moment) -> Report {
+    pub fn converge(&mut self, spec: Option<Spec>, began: Moment) -> Report {
         let report = converge(&mut self.host, &mut self.ledger, spec, began.now);
         self.retries = if is_settled(&report) { 0 } else { self.retries + 1 };
         for account in &report.accounts {
@@ -142,13 +148,13 @@ impl<H: Host> Agent<H> {
         report
     }
 
-    fn moment(&self) -> Moment {
+    pub fn moment(&self) -> Moment {
         let boottime = self.clock.boottime();
         Moment { boottime, now: self.ledger.now(self.clock.wall(), boottime, &self.boot_id) }
     }
 
     /// The anchor reaches the disk together with the spec, when that is obeyed.
-    fn hear(&mut self, answer: SyncAnswer) -> Option<Spec> {
+    pub fn hear(&mut self, answer: SyncAnswer) -> Option<Spec> {
         let boottime = self.clock.boottime();
         self.ledger.anchor = Some(Anchor { server_now: answer.now, boottime, boot_id: self.boot_id.clone() });
         answer.spec

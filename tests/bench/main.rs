@@ -263,7 +263,7 @@ fn table(text: &mut String, title: &str, rows: &[Row], of: Measure) {
 }
 
 async fn throughput() -> String {
-    let mut text = "## Throughput\n\nReservations a second, made durable and given back, asked for over HTTP by many \
+    let mut text = "## Throughput\n\nReservations a second, made durable and given back, asked for over HTTP by 64 \
                     clients at once; the machines are simulated.\n\n| database | reservations/s |\n|---|--:|\n"
         .to_owned();
     for (database, rate) in throughput::both().await {

@@ -19,6 +19,8 @@ async fn e2e_lent_machines_are_logged_in_to_and_taken_back() {
     keep_the_account_when_a_container_restarts(&farm).await;
     end_on_time_with_the_server_killed(&mut farm).await;
     the_tour_of_the_readme_works_as_written(&farm).await;
+    let log = farm.log();
+    assert!(log.contains("enrolled") && !log.contains(PASSWORD), "the log keeps passwords to itself");
     farm.pool(&debian, "berth-debian", 0).await;
     farm.pool(&alpine, "berth-alpine", 0).await;
     for machine in [format!("{debian}-1"), format!("{debian}-2"), format!("{alpine}-1")] {
@@ -60,9 +62,9 @@ async fn keep_the_account_when_a_container_restarts(farm: &RealFarm) {
 
 /// Carol's time is up while no server runs. Dora's would have been up before hers, had it not been extended.
 async fn end_on_time_with_the_server_killed(farm: &mut RealFarm) {
-    let dora = farm.reserve(&ask("dora", 1, "6s")).await;
+    let dora = farm.reserve(&ask("dora", 1, "10s")).await;
     let extended = extend(farm, &dora, "1h").await;
-    let carol = farm.reserve(&ask("carol", 2, "6s")).await;
+    let carol = farm.reserve(&ask("carol", 2, "10s")).await;
     assert_eq!((extended.phase, carol.phase), (Phase::Ready, Phase::Ready), "{extended:?} {carol:?}");
     assert!(dora.expires_at < carol.expires_at && carol.expires_at < extended.expires_at);
     assert!(logs_in("carol", &carol.machines[0]));

@@ -4,8 +4,7 @@ use crate::on_both_databases;
 use model::phase::Phase;
 use server::store::CommitSide;
 use std::time::Duration;
-use tests::farm::{has_account, ours};
-use tests::{Database, Farm, ask};
+use tests::{Database, Farm, ask, has_account, ours};
 
 on_both_databases!(
     access_ends_with_the_server_dead,
@@ -14,6 +13,7 @@ on_both_databases!(
     a_name_taken_on_one_machine_is_given_another,
     a_reservation_no_machine_can_meet_fails_and_holds_nothing,
     a_server_killed_and_started_again_forgets_nothing,
+    what_nobody_was_told_of_is_found,
 );
 
 async fn access_ends_with_the_server_dead(mut farm: Farm) {
@@ -98,6 +98,17 @@ async fn a_server_killed_and_started_again_forgets_nothing(mut farm: Farm) {
     let _running = farm.clock.run();
     farm.release(id).await;
     farm.until("it is clean", async || farm.reservation(id).await.phase == Phase::Ended).await;
+}
+
+/// Another server on the same database gives and takes; no wake-up reaches this one or the agent parked with it.
+async fn what_nobody_was_told_of_is_found(mut farm: Farm) {
+    farm.add_machines(1).await;
+    let id = farm.reserve(&ask("alice", 1, 60)).await.unwrap().id;
+    farm.other_store().reservation_release(id, farm.clock.now()).await.unwrap();
+    assert!(has_account(&farm.machine("m1").host, "alice"), "nobody has heard of it");
+    let _running = farm.clock.run();
+    farm.until("it is found", async || farm.reservation(id).await.phase == Phase::Ended).await;
+    assert_eq!(ours(&farm.machine("m1").host), Vec::<String>::new());
 }
 
 /// The server dies before, and after, each commit in the life of a reservation. What was answered stands; what was

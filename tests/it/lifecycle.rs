@@ -3,8 +3,7 @@
 use crate::on_both_databases;
 use model::phase::Phase;
 use std::time::Duration;
-use tests::farm::{has_account, ours};
-use tests::{Farm, ask};
+use tests::{Farm, ask, has_account, ours};
 
 on_both_databases!(
     reserved_machines_can_be_logged_in_to_and_are_clean_after_release,
@@ -114,7 +113,10 @@ async fn the_older_api_answers_as_it_did(mut farm: Farm) {
     assert_eq!(farm.get("/available").await, serde_json::json!({"available": ["m1", "m2"], "reserved": []}));
     let reserved = farm.get("/reserve?username=alice&count=1&duration=60").await;
     assert_eq!(reserved["status"], "success");
-    assert_eq!(reserved["machines"], serde_json::json!([{"machine": "m1", "host": "127.0.0.1", "port": 22}]));
+    assert_eq!(
+        reserved["machines"],
+        serde_json::json!([{"machine": "m1", "host": "127.0.0.1", "port": 2201}])
+    );
     assert_eq!(farm.get("/available").await["reserved"], serde_json::json!(["m1"]));
     assert_eq!(
         farm.get("/reserve?username=eve&count=2").await,

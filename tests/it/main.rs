@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+mod agent;
+mod conformance;
 mod e2e;
 mod faults;
 mod input;
+mod law;
 mod lifecycle;
 mod races;
+mod scripts;
+mod secrets;
 mod tidy;
 
 /// Runs each story on SQLite and on PostgreSQL.

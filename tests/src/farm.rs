@@ -1,16 +1,15 @@
 //! A server, its database, and machines with real agents over pretend hosts. When a farm is dropped, the law of the
-//! house is checked: a machine that is offered has nothing of ours on it.
+//! house is checked (see [`crate::law`]), so that every story is a safety test as well.
 
-use crate::{Database, FakeClock};
+use crate::{Database, FakeClock, law};
 use agent::identity::Identity;
 use agent::link::Link;
 use cli::Client;
-use model::machine::{FIRST_UID, LAST_UID};
 use model::wire::{MachineCreate, MachineView, Page, ReservationCreate, ReservationView};
-use playbooks::{Db, FakeHost};
+use playbooks::FakeHost;
 use server::api::accept::Listener;
 use server::serve::{Doors, Settings, serve};
-use server::store::CommitHook;
+use server::store::{CommitHook, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +104,18 @@ impl Farm {
         &self.server.as_ref().expect("a server runs").url
     }
 
+    /// Another server's view of the same database.
+    pub fn other_store(&self) -> Store {
+        Store::open(&self.database, TTL, self.clock.now(), None).unwrap()
+    }
+
+    /// Every byte of an SQLite database, what is not yet in its main file included.
+    pub fn stored(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let of_database = |path: &PathBuf| path.to_string_lossy().starts_with(&self.database);
+        files.filter(of_database).flat_map(|path| std::fs::read(path).unwrap()).collect()
+    }
+
     pub fn client(&self) -> Client {
         Client::new(self.url()).unwrap()
     }
@@ -114,7 +125,7 @@ impl Farm {
         let body = MachineCreate {
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
-            port: 22,
+            port: 2201 + self.machines.len() as u16,
             labels: format!("name={name}").parse().unwrap(),
         };
         let created: serde_json::Value = self.post("/v1/machines", &body).await.json().await.unwrap();
@@ -220,46 +231,10 @@ impl Farm {
         panic!("never: {what}; machines: {:#?}", self.machine_views().await);
     }
 
-    async fn check_law(url: String, machines: Vec<(String, FakeHost)>) {
-        let views: Page<MachineView> =
-            reqwest::get(format!("{url}/v1/machines?limit=1000")).await.unwrap().json().await.unwrap();
-        for view in views.items.iter().filter(|view| view.state == "free") {
-            if let Some((name, host)) = machines.iter().find(|(name, _)| name == view.name.as_str()) {
-                assert_eq!(ours(host), Vec::<String>::new(), "`{name}` is offered and is not clean");
-            }
-        }
+    /// The pretend machines by name.
+    pub fn hosts(&self) -> Vec<(String, FakeHost)> {
+        self.machines.iter().map(|lent| (lent.name.clone(), lent.host.clone())).collect()
     }
-}
-
-/// What Berth has left on a machine: accounts, homes and processes of its UIDs.
-pub fn ours(host: &FakeHost) -> Vec<String> {
-    let managed = |uid: u32| (FIRST_UID..=LAST_UID).contains(&uid);
-    let mut left = Vec::new();
-    for db in [Db::Passwd, Db::Group] {
-        let text = host.text(db);
-        let lines = text
-            .lines()
-            .filter(|line| line.split(':').nth(2).and_then(|id| id.parse().ok()).is_some_and(managed));
-        left.extend(lines.map(|line| format!("{db:?}: {line}")));
-    }
-    let world = host.world();
-    let name_left = |name: &str| format!("home {name}");
-    left.extend(world.homes.iter().filter(|(_, home)| managed(home.owner)).map(|(name, _)| name_left(name)));
-    left.extend(
-        world
-            .processes
-            .iter()
-            .filter(|(_, uid)| managed(**uid))
-            .map(|(pid, uid)| format!("process {pid} of {uid}")),
-    );
-    left
-}
-
-/// Whether somebody could log in.
-pub fn has_account(host: &FakeHost, username: &str) -> bool {
-    let line = format!("{username}:");
-    host.text(Db::Passwd).lines().any(|entry| entry.starts_with(&line))
-        && host.text(Db::Shadow).lines().any(|entry| entry.starts_with(&format!("{line}$6$")))
 }
 
 async fn answer(response: reqwest::Response) -> Result<ReservationView, String> {
@@ -296,14 +271,19 @@ pub mod body {
 
 impl Drop for Farm {
     fn drop(&mut self) {
-        let Some(server) = self.server.take() else { return };
-        if !std::thread::panicking() {
-            let machines = self.machines.iter().map(|lent| (lent.name.clone(), lent.host.clone())).collect();
-            let url = server.url.clone();
-            let check =
-                std::thread::spawn(move || Runtime::new().unwrap().block_on(Self::check_law(url, machines)));
-            check.join().expect("the law of the house holds");
+        if std::thread::panicking() {
+            self.server.take().into_iter().for_each(|server| server.runtime.shutdown_background());
+            return;
         }
-        server.runtime.shutdown_background();
+        if self.server.is_none() {
+            // A story that ends without a server gets one, to say what the facts are.
+            self.start_server(None);
+        }
+        let (url, hosts) = (self.url().to_owned(), self.hosts());
+        // On a thread of its own: the story's runtime must not be blocked on.
+        let look = move || Runtime::new().unwrap().block_on(law::breaches_that_stay(&url, &hosts));
+        let found = std::thread::spawn(look).join().expect("one can look");
+        self.server.take().into_iter().for_each(|server| server.runtime.shutdown_background());
+        assert!(found.is_empty(), "the law of the house is broken:\n{}", found.join("\n"));
     }
 }

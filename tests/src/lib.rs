@@ -9,8 +9,11 @@
 pub mod clock;
 pub mod database;
 pub mod farm;
+pub mod law;
+pub mod look;
 pub mod real;
 
 pub use clock::FakeClock;
 pub use database::Database;
 pub use farm::{Farm, Lent, ask};
+pub use look::{has_account, ours};

@@ -54,7 +54,8 @@ enum Next {
     Forget,
 }
 
-async fn look(hub: &Hub, id: MachineId) {
+/// One turn of the loop for one machine.
+pub async fn look(hub: &Hub, id: MachineId) {
     let now = hub.clock.now();
     if let Err(failure) = try_look(hub, id, now).await {
         if matches!(failure, Failure::NotFound(_)) {

@@ -9,6 +9,7 @@ mod schedule;
 mod watch;
 
 pub use expiry::Expiry;
+pub use machine::look;
 pub use pool::Pools;
 pub use queue::Queue;
 pub use watch::Watchers;

@@ -120,13 +120,21 @@ impl Store {
         .await
     }
 
-    /// Machines whose newest spec was not confirmed or that are to go: what a sweep puts into the queue.
+    /// Machines whose newest spec was not confirmed, that somebody still waits for, or that are to go: what a sweep puts
+    /// into the queue.
     pub async fn machines_unsettled(&self) -> Result<Vec<MachineId>, Failure> {
         self.read(|conn| {
-            let behind =
-                machine::seen_generation.ne(machine::generation).or(machine::retired_at.is_not_null());
+            // Such a machine may have confirmed its spec, and said that it cannot make the account.
+            let awaited = assignment::table
+                .filter(assignment::cleaned_at.is_null().and(assignment::ready_at.is_null()))
+                .filter(assignment::given_up_at.is_null())
+                .select(assignment::machine_id);
+            let unsettled = machine::seen_generation
+                .ne(machine::generation)
+                .or(machine::retired_at.is_not_null())
+                .or(machine::id.eq_any(awaited));
             let ids: Vec<String> = machine::table
-                .filter(machine::gone_at.is_null().and(behind))
+                .filter(machine::gone_at.is_null().and(unsettled))
                 .select(machine::id)
                 .load(conn)?;
             Ok(readable(ids.iter().map(|id| text("machine.id", id))))

@@ -1,7 +1,5 @@
 //! The same story told to both hosts: the real one below a temporary folder (as root) and the one in memory.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use playbooks::{Db, FakeHost, Home, Host, RealHost, Who};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

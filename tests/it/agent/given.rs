@@ -1,6 +1,4 @@
 //! What the stories start from.
-#![allow(dead_code, reason = "each story needs a part of it")]
-
 use model::Timestamp;
 use model::spec::{AccountSpec, Spec};
 
@@ -8,7 +6,7 @@ pub(crate) const HASH: &str = "$6$abcdefgh$0123456789012345678901234567890123456
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@here";
 
-/// Minutes after the beginning.
+/// Minutes after the beginning, which is a year after the test clock's.
 pub(crate) fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
 }

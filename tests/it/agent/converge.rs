@@ -1,24 +1,21 @@
 //! One machine in memory: what converging makes of it, and that no failure of any single call leaves a trace.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod given;
-
+use super::given::{HASH, KEY, account, at, id, spec};
 use agent::converge::converge;
 use agent::ledger::Ledger;
-use given::{HASH, KEY, account, at, spec};
 use model::report::{AccountState, Report};
 use model::spec::{AccountSpec, Spec};
 use playbooks::fake::{FakeHome, World};
 use playbooks::{Db, FakeHost, When};
 
 /// A machine, its agent's memory, and the minute it is.
-struct Farm {
+struct Bench {
     host: FakeHost,
     ledger: Ledger,
     minute: i64,
 }
 
-impl Farm {
+impl Bench {
     fn new() -> Self {
         Self { host: FakeHost::new(), ledger: Ledger::default(), minute: 0 }
     }
@@ -55,56 +52,56 @@ fn refusal(report: &Report) -> &str {
 
 #[test]
 fn an_account_comes_as_asked_and_goes_without_a_trace() {
-    let mut farm = Farm::new();
-    let before = body(&farm.host);
+    let mut bench = Bench::new();
+    let before = body(&bench.host);
     let alice = AccountSpec { sudo: true, groups: vec!["web".parse().unwrap()], ..account(66_000) };
-    let report = farm.converge(Some(spec(1, vec![alice])));
+    let report = bench.converge(Some(spec(1, vec![alice])));
     assert_eq!((report.generation, states(&report)), (1, vec![&AccountState::Ready]));
-    assert!(farm.host.text(Db::Passwd).contains("alice:x:66000:66000::/home/alice:/bin/bash\n"));
-    assert!(farm.host.text(Db::Shadow).contains(&format!("alice:{HASH}::0:99999:7:::\n")));
-    assert!(farm.host.text(Db::Group).contains("web:x:33:bob,alice\n"));
-    assert!(farm.host.text(Db::Gshadow).contains("web:!::bob,alice\n"));
-    let world = farm.host.world();
+    assert!(bench.host.text(Db::Passwd).contains("alice:x:66000:66000::/home/alice:/bin/bash\n"));
+    assert!(bench.host.text(Db::Shadow).contains(&format!("alice:{HASH}::0:99999:7:::\n")));
+    assert!(bench.host.text(Db::Group).contains("web:x:33:bob,alice\n"));
+    assert!(bench.host.text(Db::Gshadow).contains("web:!::bob,alice\n"));
+    let world = bench.host.world();
     assert_eq!(world.homes["alice"].keys.as_deref(), Some(format!("{KEY}\n").as_bytes()));
     assert_eq!(world.sudoers.unwrap()["alice"], b"alice ALL=(ALL) NOPASSWD: ALL\n");
 
-    farm.host.spawn(66_000);
-    farm.host.with(|world| world.mail.insert("alice".into()));
-    let report = farm.converge(Some(spec(2, vec![])));
+    bench.host.spawn(66_000);
+    bench.host.with(|world| world.mail.insert("alice".into()));
+    let report = bench.converge(Some(spec(2, vec![])));
     assert_eq!((report.generation, report.accounts.len(), report.problems.len()), (2, 0, 0));
-    assert_eq!(body(&farm.host), before);
-    assert_eq!((farm.ledger.accounts.len(), farm.ledger.uid_floor), (0, 66_001));
+    assert_eq!(body(&bench.host), before);
+    assert_eq!((bench.ledger.accounts.len(), bench.ledger.uid_floor), (0, 66_001));
 }
 
 #[test]
 fn the_second_time_changes_nothing() {
-    let mut farm = Farm::new();
+    let mut bench = Bench::new();
     for wanted in [spec(1, vec![account(66_000)]), spec(2, vec![])] {
-        let first = farm.converge(Some(wanted.clone()));
-        let writes = farm.host.writes();
-        assert_eq!(farm.converge(Some(wanted)), first);
-        assert_eq!(farm.converge(None), first);
-        assert_eq!(farm.host.writes(), writes);
+        let first = bench.converge(Some(wanted.clone()));
+        let writes = bench.host.writes();
+        assert_eq!(bench.converge(Some(wanted)), first);
+        assert_eq!(bench.converge(None), first);
+        assert_eq!(bench.host.writes(), writes);
     }
 }
 
 #[test]
 fn what_changes_in_the_spec_or_on_the_machine_is_made_good() {
-    let mut farm = Farm::new();
-    farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
     let changed = AccountSpec { password_hash: None, ssh_keys: vec![], ..account(66_000) };
-    let report = farm.converge(Some(spec(2, vec![changed])));
+    let report = bench.converge(Some(spec(2, vec![changed])));
     assert_eq!(states(&report), [&AccountState::Ready]);
     assert!(
-        farm.host.text(Db::Shadow).contains("alice:*:"),
+        bench.host.text(Db::Shadow).contains("alice:*:"),
         "no log-in by password, but no locked account either"
     );
-    let world = farm.host.world();
+    let world = bench.host.world();
     assert_eq!(world.homes["alice"].keys.as_deref(), Some(&b""[..]));
     assert!(world.sudoers.unwrap().is_empty());
 
-    let good = body(&farm.host);
-    farm.host.with(|world| {
+    let good = body(&bench.host);
+    bench.host.with(|world| {
         world.homes.get_mut("alice").unwrap().keys = Some(b"ssh-rsa another".to_vec());
         world.files.insert(Db::Shadow, b"root:*:1::::::\n".to_vec());
         world.files.insert(
@@ -112,8 +109,8 @@ fn what_changes_in_the_spec_or_on_the_machine_is_made_good() {
             good.files[&Db::Shadow].strip_suffix(b"alice:*::0:99999:7:::\n").unwrap().to_vec(),
         );
     });
-    assert_eq!(states(&farm.converge(None)), [&AccountState::Ready]);
-    assert_eq!(body(&farm.host), good);
+    assert_eq!(states(&bench.converge(None)), [&AccountState::Ready]);
+    assert_eq!(body(&bench.host), good);
 }
 
 #[test]
@@ -134,13 +131,13 @@ fn what_exists_already_is_refused_and_left_alone() {
         }),
     ];
     for (why, arrange) in foreign {
-        let mut farm = Farm::new();
-        farm.host.with(arrange);
-        let before = body(&farm.host);
-        let report = farm.converge(Some(spec(1, vec![account(66_000)])));
+        let mut bench = Bench::new();
+        bench.host.with(arrange);
+        let before = body(&bench.host);
+        let report = bench.converge(Some(spec(1, vec![account(66_000)])));
         assert!(refusal(&report).contains(why), "{report:?}");
-        assert!(farm.converge(Some(spec(2, vec![]))).accounts.is_empty());
-        assert_eq!(body(&farm.host), before, "{why}");
+        assert!(bench.converge(Some(spec(2, vec![]))).accounts.is_empty());
+        assert_eq!(body(&bench.host), before, "{why}");
     }
 }
 
@@ -157,134 +154,138 @@ fn what_this_machine_does_not_have_is_refused() {
         ("outside", account(1_000)),
     ];
     for (why, asked) in asked {
-        let mut farm = Farm::new();
-        farm.host.with(|world| world.sudoers = None);
-        let before = body(&farm.host);
-        assert!(refusal(&farm.converge(Some(spec(1, vec![asked])))).contains(why), "{why}");
-        assert_eq!(body(&farm.host), before);
+        let mut bench = Bench::new();
+        bench.host.with(|world| world.sudoers = None);
+        let before = body(&bench.host);
+        assert!(refusal(&bench.converge(Some(spec(1, vec![asked])))).contains(why), "{why}");
+        assert_eq!(body(&bench.host), before);
     }
 }
 
 #[test]
 fn an_order_that_comes_late_does_nothing() {
-    let mut farm = Farm::new();
-    farm.converge(Some(spec(1, vec![account(66_000)])));
-    farm.converge(Some(spec(2, vec![])));
-    let late = farm.converge(Some(spec(1, vec![account(66_000)])));
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![account(66_000)])));
+    bench.converge(Some(spec(2, vec![])));
+    let late = bench.converge(Some(spec(1, vec![account(66_000)])));
     assert_eq!((late.generation, late.accounts.len()), (2, 0));
-    let again = farm.converge(Some(spec(3, vec![account(66_000)])));
+    let again = bench.converge(Some(spec(3, vec![account(66_000)])));
     assert!(refusal(&again).contains("has ended before"));
-    assert!(!farm.has_alice());
+    assert!(!bench.has_alice());
 }
 
 #[test]
 fn another_database_deletes_nothing() {
-    let mut farm = Farm::new();
-    farm.converge(Some(spec(1, vec![account(66_000)])));
-    let stranger = Spec { epoch: given::id(99).parse().unwrap(), ..spec(9, vec![]) };
-    let report = farm.converge(Some(stranger));
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![account(66_000)])));
+    let stranger = Spec { epoch: id(99).parse().unwrap(), ..spec(9, vec![]) };
+    let report = bench.converge(Some(stranger));
     assert_eq!((report.generation, states(&report)), (1, vec![&AccountState::Ready]));
     assert!(report.problems[0].contains("speaks for database"));
-    assert!(farm.has_alice());
+    assert!(bench.has_alice());
 }
 
 #[test]
 fn time_ends_an_account_without_a_server_and_across_restarts() {
-    let mut farm = Farm::new();
-    let before = body(&farm.host);
-    farm.converge(Some(spec(1, vec![account(66_000)])));
-    farm.minute = 59;
-    farm.restart();
-    assert_eq!(farm.converge(None).accounts.len(), 1);
-    farm.minute = 60;
-    farm.restart();
-    assert!(farm.converge(None).accounts.is_empty());
-    assert_eq!(body(&farm.host), before);
-    farm.minute = 30;
+    let mut bench = Bench::new();
+    let before = body(&bench.host);
+    bench.converge(Some(spec(1, vec![account(66_000)])));
+    bench.minute = 59;
+    bench.restart();
+    assert_eq!(bench.converge(None).accounts.len(), 1);
+    bench.minute = 60;
+    bench.restart();
+    assert!(bench.converge(None).accounts.is_empty());
+    assert_eq!(body(&bench.host), before);
+    bench.minute = 30;
     assert!(
-        refusal(&farm.converge(None)).contains("has ended before"),
+        refusal(&bench.converge(None)).contains("has ended before"),
         "a clock set back brings nothing back"
     );
 }
 
 #[test]
 fn the_name_passes_on_only_when_it_is_free() {
-    let mut farm = Farm::new();
-    farm.converge(Some(spec(1, vec![account(66_000)])));
-    farm.host.spawn(66_000);
-    farm.host.set_immortal(true);
-    let report = farm.converge(Some(spec(2, vec![account(66_001)])));
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![account(66_000)])));
+    bench.host.spawn(66_000);
+    bench.host.set_immortal(true);
+    let report = bench.converge(Some(spec(2, vec![account(66_001)])));
     let [AccountState::Leaving { why, attempts: 1 }, AccountState::Failed { .. }] = states(&report)[..]
     else {
         panic!("{report:?}")
     };
     assert!(why.contains("still alive"), "{why}");
-    assert!(farm.host.text(Db::Shadow).contains("alice:!$6$"), "locked meanwhile");
-    assert!(farm.host.text(Db::Passwd).contains("alice:x:66000"), "no nameless process");
-    farm.restart();
-    assert!(matches!(states(&farm.converge(None))[0], AccountState::Leaving { attempts: 2, .. }));
-    farm.host.set_immortal(false);
-    let report = farm.converge(None);
+    assert!(bench.host.text(Db::Shadow).contains("alice:!$6$"), "locked meanwhile");
+    assert!(bench.host.text(Db::Passwd).contains("alice:x:66000"), "no nameless process");
+    bench.restart();
+    assert!(matches!(states(&bench.converge(None))[0], AccountState::Leaving { attempts: 2, .. }));
+    bench.host.set_immortal(false);
+    let report = bench.converge(None);
     assert_eq!((report.accounts.len(), states(&report)[0]), (1, &AccountState::Ready));
-    assert!(farm.host.text(Db::Passwd).contains("alice:x:66001"));
+    assert!(bench.host.text(Db::Passwd).contains("alice:x:66001"));
 }
 
 #[test]
 fn one_bad_account_does_not_stop_the_others() {
-    let mut farm = Farm::new();
+    let mut bench = Bench::new();
     let carol = AccountSpec { name: "carol".parse().unwrap(), ..account(66_001) };
-    farm.host.with(|world| append(world, Db::Passwd, "alice:x:5:5::/:/bin/sh\n"));
-    let report = farm.converge(Some(spec(1, vec![account(66_000), carol])));
+    bench.host.with(|world| append(world, Db::Passwd, "alice:x:5:5::/:/bin/sh\n"));
+    let report = bench.converge(Some(spec(1, vec![account(66_000), carol])));
     assert!(matches!(states(&report)[..], [AccountState::Refused { .. }, AccountState::Ready]));
 }
 
 #[test]
 fn a_name_taken_over_by_hand_is_no_longer_ours() {
-    let mut farm = Farm::new();
-    farm.converge(Some(spec(1, vec![account(66_000)])));
-    farm.host.with(|world| {
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![account(66_000)])));
+    bench.host.with(|world| {
         let passwd = String::from_utf8(world.files[&Db::Passwd].clone())
             .unwrap()
             .replace("alice:x:66000", "alice:x:1001");
         world.files.insert(Db::Passwd, passwd.into_bytes());
     });
-    let entries = farm.host.world().files;
-    assert!(farm.converge(Some(spec(2, vec![]))).accounts.is_empty());
-    assert_eq!(farm.host.world().files, entries);
+    let entries = bench.host.world().files;
+    assert!(bench.converge(Some(spec(2, vec![]))).accounts.is_empty());
+    assert_eq!(bench.host.world().files, entries);
 }
 
 #[test]
 fn a_full_disk_does_not_keep_anybody_in() {
-    let mut farm = Farm::new();
-    farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
-    farm.host.spawn(66_000);
-    farm.minute = 60;
-    farm.host.set_full(true);
-    assert!(matches!(states(&farm.converge(None))[..], [AccountState::Leaving { .. }]));
-    let world = farm.host.world();
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
+    bench.host.spawn(66_000);
+    bench.minute = 60;
+    bench.host.set_full(true);
+    assert!(matches!(states(&bench.converge(None))[..], [AccountState::Leaving { .. }]));
+    let world = bench.host.world();
     assert!(!world.processes.values().any(|uid| *uid == 66_000) && world.sudoers.unwrap().is_empty());
     assert!(!world.homes.contains_key("alice"));
-    assert!(farm.host.text(Db::Shadow).contains("alice:!6$"), "spoilt in place");
-    farm.host.set_full(false);
-    assert!(farm.converge(None).accounts.is_empty());
-    assert_eq!(body(&farm.host), body(&FakeHost::new()));
+    assert!(bench.host.text(Db::Shadow).contains("alice:!6$"), "spoilt in place");
+    bench.host.set_full(false);
+    assert!(bench.converge(None).accounts.is_empty());
+    assert_eq!(body(&bench.host), body(&FakeHost::new()));
 }
 
 /// Fails the k-th call in each way for every k, until k is past the last call; then everything has to come right.
-fn break_every_call(prepare: impl Fn(&mut Farm), act: impl Fn(&mut Farm), check: impl Fn(&mut Farm)) -> u64 {
+fn break_every_call(
+    prepare: impl Fn(&mut Bench),
+    act: impl Fn(&mut Bench),
+    check: impl Fn(&mut Bench),
+) -> u64 {
     for k in 0.. {
         let mut met = false;
         for when in [When::Before, When::After, When::Late] {
             for restarts in [false, true] {
-                let mut farm = Farm::new();
-                prepare(&mut farm);
-                farm.host.fail_at(k, when);
-                act(&mut farm);
-                met |= !farm.host.clear_faults();
+                let mut bench = Bench::new();
+                prepare(&mut bench);
+                bench.host.fail_at(k, when);
+                act(&mut bench);
+                met |= !bench.host.clear_faults();
                 if restarts {
-                    farm.restart();
+                    bench.restart();
                 }
-                check(&mut farm);
+                check(&mut bench);
             }
         }
         if !met {
@@ -297,16 +298,16 @@ fn break_every_call(prepare: impl Fn(&mut Farm), act: impl Fn(&mut Farm), check:
 #[test]
 fn creating_survives_a_failure_of_any_call() {
     let wanted = || Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }]));
-    let mut good = Farm::new();
+    let mut good = Bench::new();
     good.converge(wanted());
     let tried = break_every_call(
         |_| {},
-        |farm| drop(farm.converge(wanted())),
-        |farm| {
-            assert_eq!(states(&farm.converge(wanted())), [&AccountState::Ready]);
-            assert_eq!(body(&farm.host), body(&good.host));
-            farm.converge(Some(spec(2, vec![])));
-            assert_eq!(body(&farm.host), body(&FakeHost::new()));
+        |bench| drop(bench.converge(wanted())),
+        |bench| {
+            assert_eq!(states(&bench.converge(wanted())), [&AccountState::Ready]);
+            assert_eq!(body(&bench.host), body(&good.host));
+            bench.converge(Some(spec(2, vec![])));
+            assert_eq!(body(&bench.host), body(&FakeHost::new()));
         },
     );
     assert!(tried > 30, "{tried}");
@@ -316,10 +317,10 @@ fn creating_survives_a_failure_of_any_call() {
 fn half_made_accounts_go_without_a_trace() {
     let tried = break_every_call(
         |_| {},
-        |farm| drop(farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])))),
-        |farm| {
-            assert!(farm.converge(Some(spec(2, vec![]))).accounts.is_empty());
-            assert_eq!(body(&farm.host), body(&FakeHost::new()));
+        |bench| drop(bench.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])))),
+        |bench| {
+            assert!(bench.converge(Some(spec(2, vec![]))).accounts.is_empty());
+            assert_eq!(body(&bench.host), body(&FakeHost::new()));
         },
     );
     assert!(tried > 30, "{tried}");
@@ -328,16 +329,16 @@ fn half_made_accounts_go_without_a_trace() {
 #[test]
 fn cleaning_survives_a_failure_of_any_call() {
     let tried = break_every_call(
-        |farm| {
-            farm.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
-            farm.host.spawn(66_000);
-            farm.host.with(|world| world.mail.insert("alice".into()));
+        |bench| {
+            bench.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
+            bench.host.spawn(66_000);
+            bench.host.with(|world| world.mail.insert("alice".into()));
         },
-        |farm| drop(farm.converge(Some(spec(2, vec![])))),
-        |farm| {
-            let report = farm.converge(Some(spec(2, vec![])));
+        |bench| drop(bench.converge(Some(spec(2, vec![])))),
+        |bench| {
+            let report = bench.converge(Some(spec(2, vec![])));
             assert_eq!((report.generation, report.accounts.len()), (2, 0), "{report:?}");
-            assert_eq!(body(&farm.host), body(&FakeHost::new()));
+            assert_eq!(body(&bench.host), body(&FakeHost::new()));
         },
     );
     assert!(tried > 50, "{tried}");
@@ -346,26 +347,26 @@ fn cleaning_survives_a_failure_of_any_call() {
 #[test]
 fn nothing_is_ready_or_gone_that_was_not_seen() {
     for k in 0..80 {
-        let mut farm = Farm::new();
-        farm.host.fail_at(k, When::After);
-        let report = farm.converge(Some(spec(1, vec![account(66_000)])));
+        let mut bench = Bench::new();
+        bench.host.fail_at(k, When::After);
+        let report = bench.converge(Some(spec(1, vec![account(66_000)])));
         let ready = states(&report) == [&AccountState::Ready];
-        assert!(!ready || report.generation == 1 && farm.has_alice(), "{k}");
-        farm.converge(None);
-        farm.host.fail_at(k, When::Late);
-        let report = farm.converge(Some(spec(2, vec![])));
+        assert!(!ready || report.generation == 1 && bench.has_alice(), "{k}");
+        bench.converge(None);
+        bench.host.fail_at(k, When::Late);
+        let report = bench.converge(Some(spec(2, vec![])));
         let gone = report.generation == 2 && report.accounts.is_empty();
-        assert!(!gone || !farm.has_alice(), "{k}");
+        assert!(!gone || !bench.has_alice(), "{k}");
     }
 }
 
 #[test]
 fn a_machine_that_is_down_reports_nothing_good() {
-    let mut farm = Farm::new();
-    farm.host.crash();
-    let report = farm.converge(Some(spec(1, vec![account(66_000)])));
+    let mut bench = Bench::new();
+    bench.host.crash();
+    let report = bench.converge(Some(spec(1, vec![account(66_000)])));
     assert_eq!((report.generation, report.problems.len()), (0, 1));
     assert!(matches!(states(&report)[..], [AccountState::Failed { .. }]));
-    farm.host.revive();
-    assert_eq!(states(&farm.converge(Some(spec(1, vec![account(66_000)])))), [&AccountState::Ready]);
+    bench.host.revive();
+    assert_eq!(states(&bench.converge(Some(spec(1, vec![account(66_000)])))), [&AccountState::Ready]);
 }

@@ -1,57 +1,20 @@
-//! The loop against a server of a few lines behind a Unix socket, with a clock of our own.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The loop against a server of a few lines behind a Unix socket. The machine's wall clock is a year behind what the
+//! server says, which must not matter once the server has told the time.
 
-mod given;
-
-use agent::{Clock, Identity, Link, Outcome, sync};
-use given::{account, at, id, spec};
-use model::Timestamp;
+use super::given::{account, at, id, spec};
+use agent::{Identity, Link, Outcome, sync};
 use model::report::{AccountState, Report};
 use model::spec::Spec;
 use model::wire::{SyncAnswer, SyncRequest};
 use playbooks::fake::World;
 use playbooks::{Db, FakeHost};
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tests::FakeClock;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// Stands still until it is moved.
-#[derive(Clone)]
-struct FakeClock(watch::Sender<Duration>);
-
-impl FakeClock {
-    fn new() -> Self {
-        Self(watch::Sender::new(Duration::from_secs(100)))
-    }
-
-    fn advance(&self, lasts: Duration) {
-        self.0.send_modify(|now| *now += lasts);
-    }
-}
-
-impl Clock for FakeClock {
-    /// Wrong by years, which must not matter once the server has told the time.
-    fn wall(&self) -> Timestamp {
-        Timestamp::from_second(1_000_000_000).unwrap()
-    }
-
-    fn boottime(&self) -> Duration {
-        *self.0.borrow()
-    }
-
-    fn sleep_until(&self, end: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let mut time = self.0.subscribe();
-        Box::pin(async move {
-            let _ = time.wait_for(|now| *now >= end).await;
-        })
-    }
-}
 
 #[derive(Clone)]
 enum Answer {
@@ -133,7 +96,7 @@ struct Story {
 impl Story {
     fn begin() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (host, clock, server) = (FakeHost::new(), FakeClock::new(), Server::default());
+        let (host, clock, server) = (FakeHost::new(), FakeClock::default(), Server::default());
         let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
         let serving = tokio::spawn(server.clone().serve(listener));
         let agent = start(&host, &clock, folder.path());

@@ -1,11 +1,8 @@
 //! Enrolling, and what each answer means to the agent, over a socket with canned answers.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod given;
-
+use super::given::id;
 use agent::link::LinkError;
 use agent::{Identity, Link};
-use given::id;
 use model::wire::{EnrolAnswer, EnrolRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;

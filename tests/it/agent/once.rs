@@ -1,12 +1,9 @@
 //! The same convergence on real files below a temporary root, as root.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod given;
-
+use super::given::{account, at, spec};
 use agent::converge::converge;
 use agent::ledger::Ledger;
 use agent::once::once;
-use given::{account, at, spec};
 use model::report::{AccountState, Report};
 use model::spec::AccountSpec;
 use playbooks::{Db, FakeHost, RealHost};

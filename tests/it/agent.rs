@@ -1,0 +1,7 @@
+//! The agent alone: what it makes of one machine, and how it hears of it.
+
+mod converge;
+mod given;
+mod link;
+mod once;
+mod sync;
