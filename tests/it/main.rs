@@ -12,6 +12,7 @@ mod lifecycle;
 mod races;
 mod scripts;
 mod secrets;
+mod simulation;
 mod tidy;
 
 /// Runs each story on SQLite and on PostgreSQL.

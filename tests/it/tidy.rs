@@ -63,6 +63,22 @@ fn layers_of_the_server_look_one_way() {
     }
 }
 
+/// A table of invariants is worth something as long as each of its tests is there.
+#[test]
+fn the_tests_that_the_architecture_names_exist() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, table) = architecture.split_once("| invariant | held by |").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let tests: String =
+        sources(&root().join("tests/it")).iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let named: Vec<&str> = table.split('`').filter(|text| text.contains("::")).collect();
+    assert!(named.len() > 15, "the table was not found");
+    for path in named {
+        let name = path.rsplit("::").next().unwrap();
+        assert!(tests.contains(&format!("fn {name}(")), "there is no test `{path}`");
+    }
+}
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries

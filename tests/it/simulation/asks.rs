@@ -1,0 +1,42 @@
+//! What people asked for, and what they were told: nobody else may know better afterwards.
+
+use super::dice::Dice;
+use model::wire::{DurationText, ReservationCreate};
+use model::{ReservationId, Timestamp};
+
+pub(super) struct Ask {
+    /// Also its idempotency key.
+    pub(super) name: String,
+    pub(super) body: ReservationCreate,
+    /// Known once it was acknowledged.
+    pub(super) id: Option<ReservationId>,
+    /// The server died over it: it may have been done or not.
+    pub(super) in_doubt: bool,
+    pub(super) released: bool,
+    /// The acknowledged end, and those asked for since over which the server died.
+    pub(super) ends: Vec<Timestamp>,
+}
+
+/// `bob` has an account of his own on every machine, so that each refuses him.
+pub(super) const USERS: [&str; 8] = ["alice", "alice", "alice", "carol", "carol", "dora", "dora", "bob"];
+
+const HASH: &str = "$6$abcdefgh$0123456789012345678901234567890123456789";
+
+impl Ask {
+    pub(super) fn make(number: usize, dice: &Dice, machines: &[String]) -> Self {
+        let username = dice.pick(&USERS).to_owned();
+        let named = dice.percent(15);
+        let body = ReservationCreate {
+            password_hash: Some(HASH.to_owned()),
+            count: (!named).then(|| dice.between(1, 3) as i64),
+            machines: if named { vec![machines[dice.index(machines.len())].clone()] } else { vec![] },
+            duration: Some(DurationText::Minutes(dice.between(1, 25) as i64)),
+            sudo: dice.percent(30),
+            wait: Some(0),
+            username: username.clone(),
+            ..ReservationCreate::default()
+        };
+        let name = format!("{username}-{number}");
+        Self { name, body, id: None, in_doubt: false, released: false, ends: vec![] }
+    }
+}
