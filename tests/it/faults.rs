@@ -14,6 +14,7 @@ on_both_databases!(
     a_reservation_no_machine_can_meet_fails_and_holds_nothing,
     a_server_killed_and_started_again_forgets_nothing,
     what_nobody_was_told_of_is_found,
+    what_does_not_get_on_is_shown,
 );
 
 async fn access_ends_with_the_server_dead(mut farm: Farm) {
@@ -109,6 +110,24 @@ async fn what_nobody_was_told_of_is_found(mut farm: Farm) {
     let _running = farm.clock.run();
     farm.until("it is found", async || farm.reservation(id).await.phase == Phase::Ended).await;
     assert_eq!(ours(&farm.machine("m1").host), Vec::<String>::new());
+}
+
+/// A machine that is not clean ten minutes after its release is counted where operators look.
+async fn what_does_not_get_on_is_shown(mut farm: Farm) {
+    farm.add_machines(1).await;
+    let id = farm.reserve(&ask("alice", 1, 60)).await.unwrap().id;
+    farm.stop_agent(0).await;
+    let release = format!("{}/v1/reservations/{id}?wait=0", farm.url());
+    assert_eq!(farm.http.delete(release).send().await.unwrap().status(), 202);
+    farm.clock.advance(Duration::from_secs(600));
+    assert_eq!(farm.get("/healthz").await["stuck"], 0);
+    farm.clock.advance(Duration::from_secs(1));
+    assert_eq!(farm.get("/healthz").await["stuck"], 1);
+    let metrics = farm.http.get(format!("{}/metrics", farm.url())).send().await.unwrap();
+    assert!(metrics.text().await.unwrap().contains("\nberth_machines_stuck 1\n"));
+    farm.start_agent(0);
+    farm.until_free(1).await;
+    assert_eq!(farm.get("/healthz").await["stuck"], 0);
 }
 
 /// The server dies before, and after, each commit in the life of a reservation. What was answered stands; what was

@@ -13,6 +13,8 @@ pub(super) struct Ask {
     /// The server died over it: it may have been done or not.
     pub(super) in_doubt: bool,
     pub(super) released: bool,
+    /// The same key was answered with another reservation.
+    pub(super) doubled: bool,
     /// The acknowledged end, and those asked for since over which the server died.
     pub(super) ends: Vec<Timestamp>,
 }
@@ -30,13 +32,13 @@ impl Ask {
             password_hash: Some(HASH.to_owned()),
             count: (!named).then(|| dice.between(1, 3) as i64),
             machines: if named { vec![machines[dice.index(machines.len())].clone()] } else { vec![] },
-            duration: Some(DurationText::Minutes(dice.between(1, 25) as i64)),
+            duration: Some(DurationText::Minutes(dice.between(1, 10) as i64)),
             sudo: dice.percent(30),
             wait: Some(0),
             username: username.clone(),
             ..ReservationCreate::default()
         };
         let name = format!("{username}-{number}");
-        Self { name, body, id: None, in_doubt: false, released: false, ends: vec![] }
+        Self { name, body, id: None, in_doubt: false, released: false, doubled: false, ends: vec![] }
     }
 }

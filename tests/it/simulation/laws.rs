@@ -97,6 +97,7 @@ impl World {
             let found = self.facts.reservations.iter().find(|of| Some(of.id) == ask.id);
             let Some(found) = found else { return Err(format!("{} was acknowledged and is lost", ask.name)) };
             law(found.username.as_str() == ask.body.username, || format!("{} is another one's", ask.name))?;
+            law(!ask.doubled, || format!("{} has two reservations", ask.name))?;
             law(!ask.released || found.ended_at.is_some(), || {
                 format!("{} was released and goes on", ask.name)
             })?;

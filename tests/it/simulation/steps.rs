@@ -97,6 +97,7 @@ impl World {
                 if ask.id.is_none() {
                     ask.ends = vec![view.expires_at];
                 }
+                ask.doubled |= ask.id.is_some_and(|known| known != view.id);
                 (ask.id, ask.in_doubt) = (Some(view.id), false);
                 worded(&view)
             }
@@ -122,7 +123,7 @@ impl World {
     async fn extend(&mut self) {
         let Some(at) = self.some_ask() else { return };
         let id = self.asks[at].id.unwrap().to_string();
-        let minutes = self.dice.between(1, 40) as i64;
+        let minutes = self.dice.between(1, 15) as i64;
         let patch = ReservationPatch { duration: Some(DurationText::Minutes(minutes)), until: None };
         let asked = self.time.now() + SignedDuration::from_mins(minutes);
         let said = match self.server.app.reservation_patch(&id, patch, Some(0)).await {
@@ -157,9 +158,9 @@ impl World {
 
     fn let_time_pass(&mut self) {
         let seconds = match self.dice.between(1, 20) {
-            1..=12 => self.dice.between(1, 6),
-            13..=19 => self.dice.between(10, 60),
-            _ => self.dice.between(120, 900),
+            1..=10 => self.dice.between(1, 6),
+            11..=18 => self.dice.between(10, 60),
+            _ => self.dice.between(60, 300),
         };
         self.time.pass(SignedDuration::from_secs(seconds as i64));
         self.note(format!("{seconds} s pass"));

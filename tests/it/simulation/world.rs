@@ -11,7 +11,7 @@ use model::wire::{EnrolRequest, MachineCreate, SyncRequest};
 use std::fmt::Display;
 
 const MACHINES: usize = 4;
-/// Each of them a third of a minute, in which everybody gets one turn and every letter arrives.
+/// Each takes a third of a minute, and in it everybody gets a turn and every letter arrives.
 const ROUNDS: usize = 60;
 
 /// A rule taken away.
