@@ -1,24 +1,30 @@
 //! Makes a machine so. What is seen decides, before and after; a failed step is neither undone nor retried here: the
-//! next round sees what there is and goes on from that.
+//! next convergence sees what there is and goes on from that.
 
+use crate::clean::{Failures, clean, despite_a_full_disk, end_processes};
 use crate::ledger::{Ledger, who};
+use crate::moment::Moment;
+use crate::notice;
 use crate::observe::{Observed, observe};
 use crate::plan::{self, Action, Plan, Step, plan};
-use model::report::{AccountReport, AccountState, Report};
-use model::spec::Spec;
+use model::report::{AccountReport, AccountState, Facts, Report};
+use model::spec::{AccountSpec, Spec};
 use model::{AssignmentId, Timestamp};
 use playbooks::unix::Databases;
 use playbooks::{Host, Who};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 
 /// Remove, forget, make in place of it, look.
 const ROUNDS: u32 = 4;
 
-/// One account's steps that did not work in this convergence; it is left alone until the next.
-type Failures = BTreeMap<AssignmentId, String>;
-
-pub fn converge(host: &mut dyn Host, ledger: &mut Ledger, spec: Option<Spec>, now: Timestamp) -> Report {
+pub fn converge(
+    host: &mut dyn Host,
+    ledger: &mut Ledger,
+    spec: Option<Spec>,
+    moment: impl Into<Moment>,
+) -> Report {
+    let moment = moment.into();
     let mut problems = Vec::new();
     let mut next = ledger.clone();
     match fence(ledger, spec) {
@@ -29,26 +35,39 @@ pub fn converge(host: &mut dyn Host, ledger: &mut Ledger, spec: Option<Spec>, no
         Ok(None) => {}
         Err(why) => problems.push(why),
     }
-    let mut failures = Failures::new();
+    problems.extend(without_uids(host, &next));
+    let mut work = Work {
+        host,
+        moment,
+        next,
+        cleaned: BTreeSet::new(),
+        swept: BTreeSet::new(),
+        failures: Failures::new(),
+    };
     let mut seen = None;
     for _ in 0..ROUNDS {
-        match round(host, ledger, &mut next, &mut failures, now) {
-            Ok(done) => seen = Some(done),
+        match work.round(ledger) {
+            Ok((observed, plan, Done::Nothing)) => {
+                seen = Some((observed, plan));
+                break;
+            }
+            Ok((observed, plan, Done::Something)) => seen = Some((observed, plan)),
             Err(error) => {
                 problems.push(error.to_string());
                 seen = None;
                 break;
             }
         }
-        if seen.as_ref().is_some_and(|(_, plan)| open_steps(plan, &failures).next().is_none()) {
-            break;
-        }
     }
-    count_attempts(host, ledger, now);
-    let accounts = report_accounts(ledger, &next, seen.as_ref(), &failures, now);
-    let facts = host.facts().unwrap_or_default();
-    let facts = model::report::Facts { agent_version: env!("CARGO_PKG_VERSION").to_owned(), ..facts };
-    Report { generation: ledger.generation(), accounts, problems, facts }
+    let Work { host, next, failures, .. } = work;
+    remember(host, ledger, &next, moment.sure);
+    notice::show(host, ledger, moment.now);
+    let seen = seen.as_ref();
+    let accounts = Accounts { ledger, next: &next, seen, failures: &failures, moment: &moment }.report();
+    let facts =
+        Facts { agent_version: env!("CARGO_PKG_VERSION").to_owned(), ..host.facts().unwrap_or_default() };
+    let cleanings = ledger.cleanings.all().to_vec();
+    Report { generation: ledger.generation(), accounts, problems, cleanings, facts }
 }
 
 /// Whether a spec is to be obeyed: of our epoch, and newer than what we know.
@@ -63,155 +82,182 @@ fn fence(ledger: &Ledger, spec: Option<Spec>) -> Result<Option<Spec>, String> {
     Ok((spec.generation > ledger.generation()).then_some(spec))
 }
 
-/// Looks, decides, and does. What the ledger must know comes first, in one write, and gates everything given; taking
-/// away waits for no disk.
-fn round(
-    host: &mut dyn Host,
-    ledger: &mut Ledger,
-    next: &mut Ledger,
-    failures: &mut Failures,
-    now: Timestamp,
-) -> io::Result<(Observed, Plan)> {
-    let observed = observe(host, next, now)?;
-    let plan = plan(&observed, next, now);
-    for step in open_steps(&plan, failures) {
-        match step.action {
-            Action::Record => next.record(step.who.clone()),
-            Action::Forget => next.forget(&step.who),
-            _ => {}
-        }
-    }
-    let saved = if next == ledger { Ok(()) } else { next.save(host) };
-    if saved.is_ok() {
-        ledger.clone_from(next);
-    }
-    let steps: Vec<&Step> = plan.steps.iter().filter(|step| !step.action.is_for_the_ledger()).collect();
-    for account in steps.chunk_by(|a, b| a.who == b.who) {
-        let who = &account[0].who;
-        let taking = account[0].action == Action::Lock;
-        if failures.contains_key(&who.assignment) || (!taking && !ledger.manages(who)) {
-            continue;
-        }
-        if let Err(error) = if taking { take_away(host, account) } else { give(host, account) } {
-            failures.insert(who.assignment, error.to_string());
-        }
-    }
-    saved.map_err(|error| io::Error::new(error.kind(), format!("the ledger cannot be written: {error}")))?;
-    Ok((observed, plan))
+/// Some containers map few UIDs; an account made with another could not be removed again.
+fn without_uids(host: &mut dyn Host, next: &Ledger) -> Option<String> {
+    let uids = next.spec.as_ref()?.uids;
+    // A machine that cannot be looked at says so elsewhere.
+    let lacks = host.has_uids(uids).is_ok_and(|has| !has);
+    lacks.then(|| {
+        format!("this machine's user namespace lacks some of the UIDs {uids} (see /proc/self/uid_map): name others for its pool")
+    })
 }
 
-fn open_steps<'a>(plan: &'a Plan, failures: &'a Failures) -> impl Iterator<Item = &'a Step> {
-    plan.steps.iter().filter(|step| !failures.contains_key(&step.who.assignment))
+struct Work<'a> {
+    host: &'a mut dyn Host,
+    moment: Moment,
+    /// As the ledger is to be.
+    next: Ledger,
+    /// Once is enough: what is left then is left to the next convergence.
+    cleaned: BTreeSet<AssignmentId>,
+    swept: BTreeSet<AssignmentId>,
+    /// Steps of these did not work.
+    failures: Failures,
 }
 
-/// Stops at the first failure, so that nobody can log in to half an account.
-fn give(host: &mut dyn Host, steps: &[&Step]) -> io::Result<()> {
-    steps.iter().try_for_each(|step| apply(host, &step.who, &step.action))
+#[derive(PartialEq, Eq)]
+enum Done {
+    Nothing,
+    Something,
 }
 
-/// Goes on after a failure: what can be taken away is. Only living processes keep the account's name in place.
-fn take_away(host: &mut dyn Host, steps: &[&Step]) -> io::Result<()> {
-    let mut result = Ok(());
-    for step in steps {
-        let done = apply(host, &step.who, &step.action);
-        let stop = step.action == Action::Kill && done.is_err();
-        result = result.and(done);
-        if stop {
-            break;
+impl Work<'_> {
+    /// Looks, decides, and does. What the ledger must know comes first, in one write, and gates everything given; taking
+    /// away waits for no disk.
+    fn round(&mut self, ledger: &mut Ledger) -> io::Result<(Observed, Plan, Done)> {
+        let mut observed = observe(self.host, &self.next, self.moment.sure)?;
+        observed.swept.clone_from(&self.swept);
+        let plan = plan(&observed, &self.next, &self.moment);
+        let saved = self.save(ledger, &plan);
+        let mut done = if plan.forget.is_empty() { Done::Nothing } else { Done::Something };
+        let is_due = |who: &&Who| !self.cleaned.contains(&who.assignment);
+        let due: Vec<Who> = plan.clean.iter().filter(is_due).cloned().collect();
+        if !due.is_empty() {
+            self.clean(&due, &observed);
+            done = Done::Something;
+        }
+        for account in plan.steps.chunk_by(|a, b| a.who == b.who) {
+            if !self.has_failed(&account[0].who) {
+                self.give(ledger, account);
+                done = Done::Something;
+            }
+        }
+        saved.map_err(|error| {
+            io::Error::new(error.kind(), format!("the ledger cannot be written: {error}"))
+        })?;
+        Ok((observed, plan, done))
+    }
+
+    fn save(&mut self, ledger: &mut Ledger, plan: &Plan) -> io::Result<()> {
+        for who in &plan.forget {
+            self.next.forget(who);
+            self.next.cleanings.end(who, self.moment.now);
+        }
+        let records = plan.steps.iter().filter(|step| step.action == Action::Record);
+        records.for_each(|step| self.next.record(step.who.clone()));
+        if self.next != *ledger {
+            let takes = !plan.forget.is_empty() || !plan.clean.is_empty();
+            let next = &self.next;
+            // What is set aside for taking away is not for giving.
+            if takes {
+                despite_a_full_disk(self.host, |host| next.save(host))
+            } else {
+                next.save(self.host)
+            }?;
+            ledger.clone_from(next);
+        }
+        Ok(())
+    }
+
+    fn clean(&mut self, due: &[Who], observed: &Observed) {
+        for who in due {
+            self.next.cleanings.begin(who, self.moment.now);
+            self.cleaned.insert(who.assignment);
+        }
+        let outcome = clean(self.host, due, observed, &mut self.next.cleanings);
+        self.failures.extend(outcome.failures);
+        self.swept.extend(outcome.swept);
+    }
+
+    /// Stops at the first failure, so that nobody can log in to half an account.
+    fn give(&mut self, ledger: &Ledger, steps: &[Step]) {
+        let who = &steps[0].who;
+        if !ledger.manages(who) {
+            return;
+        }
+        if let Err(error) = steps.iter().try_for_each(|step| apply(self.host, who, &step.action)) {
+            self.failures.insert(who.assignment, error.to_string());
         }
     }
-    result
+
+    fn has_failed(&self, who: &Who) -> bool {
+        self.failures.contains_key(&who.assignment)
+    }
 }
 
 fn apply(host: &mut dyn Host, who: &Who, action: &Action) -> io::Result<()> {
     match action {
-        Action::Lock => lock(host, who),
-        Action::Kill => kill(host, who),
-        Action::RemoveFiles => host.home_remove(who).and(host.mail_remove(who)),
-        Action::RemoveEntries => Databases::edit(host, |old| old.remove(who.name.as_str(), who.uid)),
+        Action::Record => Ok(()),
+        Action::EndProcesses => end_processes(host, who),
         Action::MakeHome(keys) => host.home_create(who, keys),
         Action::WriteKeys(keys) => host.keys_write(who, keys),
+        Action::WriteRootKeys(keys) => host.root_keys_write(who, keys),
+        Action::RemoveRootKeys => host.root_keys_remove(who),
         Action::WriteSudo => host.sudo_write(who, &plan::sudo_rule(who)),
         Action::RemoveSudo => host.sudo_remove(who),
         Action::WriteEntries(account) => Databases::edit(host, |old| old.ensure(account)),
-        Action::Record | Action::Forget => Ok(()),
     }
 }
 
-/// Keys and sudo first: that needs no free disk, while locking the password does.
-fn lock(host: &mut dyn Host, who: &Who) -> io::Result<()> {
-    let keys = host.keys_remove(who);
-    let sudo = host.sudo_remove(who);
-    let password = Databases::edit(host, |old| old.lock(who.name.as_str(), who.uid));
-    let password = password.or_else(|error| host.password_spoil(who).and(Err(error)));
-    keys.and(sudo).and(password)
-}
-
-/// Twice without a survivor: a process may have been in the middle of forking, a log-in in the middle of its checks.
-fn kill(host: &mut dyn Host, who: &Who) -> io::Result<()> {
-    for _ in 0..2 {
-        host.kill_all(who.uid)?;
-        let alive = host.processes(who.uid)?;
-        if !alive.is_empty() {
-            return Err(io::Error::other(format!("processes of uid {} are still alive: {alive:?}", who.uid)));
-        }
-    }
-    Ok(())
-}
-
-/// Best effort: the count is for operators, and a full disk must not stand in the way of anything.
-fn count_attempts(host: &mut dyn Host, ledger: &mut Ledger, now: Timestamp) {
-    let leaving: Vec<Who> = plan::leaving(ledger, now).cloned().collect();
-    for managed in ledger.accounts.iter_mut().filter(|managed| leaving.contains(&managed.who)) {
-        managed.attempts += 1;
-    }
-    if !leaving.is_empty() {
+/// What cleaning has come to so far, and the disk space it may need. Best effort: a full disk must not stand in the way.
+fn remember(host: &mut dyn Host, ledger: &mut Ledger, next: &Ledger, now: Timestamp) {
+    ledger.cleanings.clone_from(&next.cleanings);
+    if plan::leaving(ledger, now).next().is_some() {
         let _ = ledger.save(host);
+    } else {
+        let _ = host.ballast_keep();
     }
 }
 
-/// `seen` is absent if the machine could not be looked at in the end: then nothing counts as ready or gone.
-fn report_accounts(
-    ledger: &Ledger,
-    next: &Ledger,
-    seen: Option<&(Observed, Plan)>,
-    failures: &Failures,
-    now: Timestamp,
-) -> Vec<AccountReport> {
-    let report = |who: &Who, state| AccountReport {
-        assignment: who.assignment,
-        name: who.name.clone(),
-        uid: who.uid,
-        state,
-    };
-    let going =
-        ledger.accounts.iter().filter(|managed| next.wanted(now).map(who).all(|other| other != managed.who));
-    let leaving = going.map(|managed| {
-        let left = seen.map_or(Vec::new(), |(observed, _)| plan::left_of(observed, &managed.who));
-        let why = failures.get(&managed.who.assignment).cloned().unwrap_or_else(|| left.join(", "));
-        report(&managed.who, AccountState::Leaving { why, attempts: managed.attempts })
-    });
-    let wanted = next.wanted(now).map(|account| {
-        let who = who(account);
-        report(&who, state(&who, ledger, seen, failures))
-    });
-    leaving.chain(wanted).collect()
+/// What is to be said of each account.
+struct Accounts<'a> {
+    ledger: &'a Ledger,
+    next: &'a Ledger,
+    /// Absent if the machine could not be looked at in the end: then nothing counts as ready or gone.
+    seen: Option<&'a (Observed, Plan)>,
+    failures: &'a Failures,
+    moment: &'a Moment,
 }
 
-fn state(who: &Who, ledger: &Ledger, seen: Option<&(Observed, Plan)>, failures: &Failures) -> AccountState {
-    let failed = |why: &str| AccountState::Failed { why: why.to_owned() };
-    if let Some(why) = failures.get(&who.assignment) {
-        return failed(why);
+impl Accounts<'_> {
+    fn report(&self) -> Vec<AccountReport> {
+        let sure = self.moment.sure;
+        let managed = self.ledger.accounts.iter().map(|managed| &managed.who);
+        let leaving =
+            managed.filter(|managed| self.next.wanted(sure).map(who).all(|other| other != **managed));
+        let leaving = leaving.map(|who| (who.clone(), self.leaving(who)));
+        let wanted = self.next.wanted(sure).map(|account| (who(account), self.wanted(account)));
+        let all = leaving.chain(wanted);
+        all.map(|(Who { assignment, name, uid }, state)| AccountReport { assignment, name, uid, state })
+            .collect()
     }
-    let Some((_, plan)) = seen else { return failed("the machine could not be looked at") };
-    if let Some((_, why)) = plan.refused.iter().find(|(refused, _)| refused == who) {
-        return AccountState::Refused { why: why.clone() };
+
+    fn leaving(&self, who: &Who) -> AccountState {
+        let left = || self.seen.map_or(Vec::new(), |(observed, _)| plan::left_of(observed, who)).join(", ");
+        let why = self.failures.get(&who.assignment).cloned().unwrap_or_else(left);
+        AccountState::Leaving { why, attempts: self.ledger.cleanings.attempts(who) }
     }
-    if plan.steps.iter().any(|step| step.who == *who) {
-        return failed("something on this machine keeps changing it back");
+
+    fn wanted(&self, account: &AccountSpec) -> AccountState {
+        let who = &who(account);
+        let failed = |why: &str| AccountState::Failed { why: why.to_owned() };
+        if let Some(why) = self.failures.get(&who.assignment) {
+            return failed(why);
+        }
+        let Some((_, plan)) = self.seen else { return failed("the machine could not be looked at") };
+        if let Some((_, why)) = plan.refused.iter().find(|(refused, _)| refused == who) {
+            return AccountState::Refused { why: why.clone() };
+        }
+        if plan.steps.iter().any(|step| step.who == *who) {
+            return failed("something on this machine keeps changing it back");
+        }
+        if !self.ledger.manages(who) {
+            return failed("waits until the account before it is gone");
+        }
+        if self.moment.locks(account.not_after) {
+            return failed(
+                "this machine was down and its clock cannot be right: locked until the server says the time",
+            );
+        }
+        AccountState::Ready
     }
-    if !ledger.manages(who) {
-        return failed("waits until the account before it is gone");
-    }
-    AccountState::Ready
 }

@@ -1,13 +1,21 @@
 //! What the agent must not forget, on disk before it matters: the newest spec, the accounts it made, who has ended.
 
-use model::machine::FIRST_UID;
+use crate::moment::Moment;
+use crate::records::Records;
 use model::spec::{AccountSpec, Spec};
-use model::{Epoch, Timestamp};
+use model::{Epoch, Timestamp, UidRange};
 use playbooks::{Host, Who};
 use serde::{Deserialize, Serialize};
 use std::{io, time::Duration};
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// By so much a right clock may seem to run backwards.
+const CLOCK_ERROR: Duration = Duration::from_secs(2);
+/// So long a machine is down at most when it is just booted anew.
+const REBOOT: Duration = Duration::from_secs(15 * 60);
+/// A clock that made a longer leap may be ahead by so much.
+const LEAP: Duration = Duration::from_secs(25 * 3600);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
     /// The only database whose specs are obeyed.
@@ -19,6 +27,7 @@ pub struct Ledger {
     /// Accounts with a lower UID that are not in `accounts` have ended: a late order to make one does nothing.
     pub uid_floor: u32,
     pub anchor: Option<Anchor>,
+    pub cleanings: Records,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +35,6 @@ pub struct Managed {
     #[serde(flatten)]
     pub who: Who,
     pub home: String,
-    /// How often removing it was tried in vain.
-    #[serde(default)]
-    pub attempts: u32,
 }
 
 /// The server's clock, tied to this machine's time since boot.
@@ -37,12 +43,6 @@ pub struct Anchor {
     pub server_now: Timestamp,
     pub boottime: Duration,
     pub boot_id: String,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self { epoch: None, spec: None, accounts: Vec::new(), uid_floor: FIRST_UID, anchor: None }
-    }
 }
 
 impl Ledger {
@@ -60,11 +60,18 @@ impl Ledger {
 
     /// A new life under a new enrolment: UIDs start again. Accounts of the old one stay known, to be removed.
     pub fn begin(&mut self, epoch: Epoch) {
-        *self = Self { epoch: Some(epoch), accounts: std::mem::take(&mut self.accounts), ..Self::default() };
+        let accounts = std::mem::take(&mut self.accounts);
+        let cleanings = std::mem::take(&mut self.cleanings);
+        *self = Self { epoch: Some(epoch), accounts, cleanings, ..Self::default() };
     }
 
     pub fn generation(&self) -> u64 {
         self.spec.as_ref().map_or(0, |spec| spec.generation)
+    }
+
+    /// Where the newest spec numbers its accounts from.
+    pub fn uids(&self) -> UidRange {
+        self.spec.as_ref().map_or_else(UidRange::default, |spec| spec.uids)
     }
 
     /// Accounts that should be there at `now`.
@@ -84,7 +91,7 @@ impl Ledger {
     pub fn record(&mut self, who: Who) {
         if !self.manages(&who) {
             let home = format!("/home/{}", who.name);
-            self.accounts.push(Managed { who, home, attempts: 0 });
+            self.accounts.push(Managed { who, home });
         }
     }
 
@@ -93,14 +100,33 @@ impl Ledger {
         self.uid_floor = self.uid_floor.max(who.uid.saturating_add(1));
     }
 
-    /// The server's time, if anchored within this boot. Otherwise the wall clock, which may be wrong, but not so
-    /// wrong as to be earlier than what the server has said.
-    pub fn now(&self, wall: Timestamp, boottime: Duration, boot_id: &str) -> Timestamp {
-        let Some(anchor) = &self.anchor else { return wall };
-        if anchor.boot_id != boot_id || boottime < anchor.boottime {
-            return wall.max(anchor.server_now);
+    /// The server's time, if anchored within this boot. Otherwise the wall clock, as far as it can be believed.
+    pub fn moment(&self, wall: Timestamp, boottime: Duration, boot_id: &str) -> Moment {
+        let at = |now, sure, is_lost| Moment { boottime, now, wall, sure, is_lost };
+        let Some(anchor) = &self.anchor else { return at(wall, wall, false) };
+        let last = anchor.server_now;
+        if anchor.boot_id == boot_id && boottime >= anchor.boottime {
+            let now = last.saturating_add(boottime - anchor.boottime).unwrap_or(wall);
+            return at(now, now, false);
         }
-        anchor.server_now.saturating_add(boottime - anchor.boottime).unwrap_or(wall)
+        let later = |than: Timestamp, by: Duration| than.saturating_add(by).unwrap_or(Timestamp::MAX);
+        if later(wall, CLOCK_ERROR) < last {
+            return at(last, last, true);
+        }
+        let now = wall.max(last);
+        // The time since boot is no leap.
+        let is_reboot = now <= later(last, boottime.saturating_add(REBOOT));
+        let sure = if is_reboot { now } else { now.saturating_sub(LEAP).unwrap_or(last).max(last) };
+        at(now, sure, false)
+    }
+
+    /// Ties the server's time as it is known now to this boot, so that a machine that goes down knows it was that late.
+    /// Not before it is known itself.
+    pub fn keep_time(&mut self, moment: Moment, boot_id: &str) {
+        if moment.sure == moment.now && !moment.is_lost {
+            let Moment { now, boottime, .. } = moment;
+            self.anchor = Some(Anchor { server_now: now, boottime, boot_id: boot_id.to_owned() });
+        }
     }
 }
 

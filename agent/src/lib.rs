@@ -3,17 +3,22 @@
 //!
 //! [`converge::converge`] is all it does to a machine; [`sync::run`] and [`once::once`] are two ways to be told.
 
+pub mod clean;
 pub mod clock;
 pub mod converge;
 pub mod identity;
 pub mod ledger;
 pub mod link;
+pub mod moment;
+pub mod notice;
 pub mod observe;
 pub mod once;
 pub mod plan;
+pub mod records;
 pub mod sync;
 
 pub use clock::Clock;
 pub use identity::Identity;
 pub use link::Link;
+pub use moment::Moment;
 pub use sync::Outcome;

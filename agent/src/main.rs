@@ -2,6 +2,7 @@
 
 use agent::identity::exclusive;
 use agent::ledger::Ledger;
+use agent::notice::{self, Lent};
 use agent::sync::{backoff, jittered};
 use agent::{Clock, Identity, Link, Outcome, once, sync};
 use anyhow::Context;
@@ -49,8 +50,12 @@ enum Command {
     },
     /// Make one visit: a spec as JSON on standard input, the report on standard output
     Once,
-    /// Show the accounts this agent manages and until when
-    Status,
+    /// Show until when this machine is whose; for everybody on it
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,7 +68,7 @@ fn main() -> anyhow::Result<()> {
             runtime.block_on(run(&places, &server, join_token_file))
         }
         Command::Once => visit(&places),
-        Command::Status => status(&places),
+        Command::Status { json } => status(&places, json),
     }
 }
 
@@ -144,23 +149,41 @@ fn visit(places: &Places) -> anyhow::Result<()> {
     let _lock = exclusive(&places.state)?;
     let mut spec = Vec::new();
     std::io::stdin().read_to_end(&mut spec)?;
-    let report = once::once(&mut places.host(), &spec, SystemClock.wall())?;
+    let report = once::once(&mut places.host(), &spec, &SystemClock)?;
     let mut out = std::io::stdout();
     out.write_all(&report)?;
     Ok(out.write_all(b"\n")?)
 }
 
-fn status(places: &Places) -> anyhow::Result<()> {
-    let ledger = Ledger::load(&mut places.host())?;
+/// Root also hears of accounts that are leaving.
+fn status(places: &Places, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    let machine = Identity::load(&places.state)?.and_then(|identity| identity.machine);
-    let name = machine.map_or("not enrolled".to_owned(), |name| name.to_string());
-    writeln!(out, "{name}, generation {}", ledger.generation())?;
-    let specs = ledger.spec.iter().flat_map(|spec| &spec.accounts);
-    for managed in &ledger.accounts {
-        let spec = specs.clone().find(|account| account.assignment == managed.who.assignment);
-        let until = spec.map_or("leaving".to_owned(), |account| format!("until {}", account.not_after));
-        writeln!(out, "{}\tuid {}\t{until}", managed.who.name, managed.who.uid)?;
+    let status = places.host().notice()?;
+    let status: notice::Status =
+        if status.is_empty() { notice::Status::default() } else { serde_json::from_slice(&status)? };
+    if json {
+        serde_json::to_writer_pretty(&out, &status)?;
+        return Ok(writeln!(out)?);
+    }
+    if status.accounts.is_empty() {
+        writeln!(out, "this machine is lent to nobody")?;
+    }
+    for lent in &status.accounts {
+        writeln!(out, "{}", notice::words(lent, SystemClock.wall()))?;
+    }
+    if nix::unistd::geteuid().is_root() {
+        leaving(places, &status.accounts, &mut out)?;
+    }
+    Ok(())
+}
+
+fn leaving(places: &Places, staying: &[Lent], out: &mut impl Write) -> anyhow::Result<()> {
+    let ledger = Ledger::load(&mut places.host())?;
+    for managed in
+        ledger.accounts.iter().filter(|managed| staying.iter().all(|lent| lent.uid != managed.who.uid))
+    {
+        let attempts = ledger.cleanings.attempts(&managed.who);
+        writeln!(out, "{} (uid {}): leaving, {attempts} attempts", managed.who.name, managed.who.uid)?;
     }
     Ok(())
 }

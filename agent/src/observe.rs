@@ -1,7 +1,7 @@
 //! Looking at a machine: files and processes, never what a command said.
 
 use crate::ledger::{Ledger, who};
-use model::{Timestamp, UserName};
+use model::{AssignmentId, Timestamp, UserName};
 use playbooks::unix::Databases;
 use playbooks::{Home, Host, Who};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,24 +17,37 @@ pub struct Observed {
     /// Whether these are programs.
     pub shells: BTreeMap<String, bool>,
     pub has_sudo: bool,
+    /// Whether sshd also reads keys that belong to root.
+    pub has_root_keys: bool,
+    /// Whose litter was looked for everywhere, and there was none.
+    pub swept: BTreeSet<AssignmentId>,
 }
 
 /// What one account has outside the databases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     pub home: Home,
+    /// Those sshd reads from a folder of root's.
+    pub root_keys: Option<Vec<u8>>,
     pub sudo: Option<Vec<u8>>,
     pub mail: bool,
     pub processes: usize,
 }
 
-pub fn observe(host: &mut dyn Host, ledger: &Ledger, now: Timestamp) -> io::Result<Observed> {
+impl Places {
+    /// Whether there is a `.ssh` in the home.
+    pub fn has_keys(&self) -> bool {
+        matches!(self.home, Home::Present { ssh: true, .. })
+    }
+}
+
+pub fn observe(host: &mut dyn Host, ledger: &Ledger, sure: Timestamp) -> io::Result<Observed> {
     let managed = ledger.accounts.iter().map(|managed| managed.who.clone());
-    let everybody: BTreeSet<Who> = managed.chain(ledger.wanted(now).map(who)).collect();
+    let everybody: BTreeSet<Who> = managed.chain(ledger.wanted(sure).map(who)).collect();
     if everybody.is_empty() {
         return Ok(Observed::default());
     }
-    let asked = ledger.wanted(now).filter_map(|account| account.shell.as_ref());
+    let asked = ledger.wanted(sure).filter_map(|account| account.shell.as_ref());
     let mut shells: BTreeMap<String, bool> = asked.map(|shell| (shell.as_str().to_owned(), false)).collect();
     shells.extend(SHELLS.map(|shell| (shell.to_owned(), false)));
     for (path, there) in &mut shells {
@@ -45,12 +58,20 @@ pub fn observe(host: &mut dyn Host, ledger: &Ledger, now: Timestamp) -> io::Resu
         let seen = look(host, &who)?;
         places.insert(who, seen);
     }
-    Ok(Observed { databases: Databases::read(host)?, places, shells, has_sudo: host.has_sudo()? })
+    Ok(Observed {
+        databases: Databases::read(host)?,
+        places,
+        shells,
+        has_sudo: host.has_sudo()?,
+        has_root_keys: host.has_root_keys()?,
+        swept: BTreeSet::new(),
+    })
 }
 
 fn look(host: &mut dyn Host, who: &Who) -> io::Result<Places> {
     Ok(Places {
         home: host.home(who)?,
+        root_keys: host.root_keys(who)?,
         sudo: host.sudo(who)?,
         mail: host.mail(who)?,
         processes: host.processes(who.uid)?.len(),

@@ -1,10 +1,10 @@
 //! Which steps lead from what was seen to what is wanted. Pure; no steps means that it is so already.
 
 use crate::ledger::{Ledger, who};
-use crate::observe::Observed;
-use model::Timestamp;
-use model::machine::{FIRST_UID, LAST_UID};
+use crate::moment::Moment;
+use crate::observe::{Observed, Places};
 use model::spec::AccountSpec;
+use model::{Timestamp, UidRange};
 use playbooks::unix::{Account, group, passwd};
 use playbooks::{Home, Who};
 
@@ -14,78 +14,64 @@ pub struct Step {
     pub action: Action,
 }
 
+/// Of giving, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    // taking away, in this order
-    Lock,
-    Kill,
-    /// Home and mail.
-    RemoveFiles,
-    RemoveEntries,
-    /// Seen to be gone: the ledger may drop it.
-    Forget,
-    // giving, in this order
     /// Into the ledger, before anything is made.
     Record,
+    /// Of an account that is locked for a while.
+    EndProcesses,
     MakeHome(Vec<u8>),
     WriteKeys(Vec<u8>),
+    WriteRootKeys(Vec<u8>),
+    RemoveRootKeys,
     WriteSudo,
     RemoveSudo,
     /// Log-in works from here on.
     WriteEntries(Account),
 }
 
-impl Action {
-    pub fn is_for_the_ledger(&self) -> bool {
-        matches!(self, Action::Record | Action::Forget)
-    }
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Taking away comes first.
+    /// To be taken away, all of them together, before anything is given.
+    pub clean: Vec<Who>,
+    /// Seen to be gone: the ledger may drop them.
+    pub forget: Vec<Who>,
+    /// Giving.
     pub steps: Vec<Step>,
     /// Accounts that must not be made here, and why.
     pub refused: Vec<(Who, String)>,
 }
 
-pub fn plan(observed: &Observed, ledger: &Ledger, now: Timestamp) -> Plan {
+pub fn plan(observed: &Observed, ledger: &Ledger, moment: &Moment) -> Plan {
     let mut plan = Plan::default();
-    for who in leaving(ledger, now) {
-        plan.add(who, leave(observed, who));
+    for who in leaving(ledger, moment.sure) {
+        let to = if left_of(observed, who).is_empty() { &mut plan.forget } else { &mut plan.clean };
+        to.push(who.clone());
     }
-    for account in ledger.wanted(now) {
+    for account in ledger.wanted(moment.sure) {
         let who = who(account);
         // The name is free once the account before it is gone.
-        if leaving(ledger, now).any(|other| other.name == who.name || other.uid == who.uid) {
+        if leaving(ledger, moment.sure).any(|other| other.name == who.name || other.uid == who.uid) {
             continue;
         }
         match refusal(observed, ledger, account) {
             Some(why) => plan.refused.push((who, why)),
-            None => plan.add(&who, make(observed, ledger, account)),
+            None => plan.steps.extend(
+                make(observed, ledger, account, moment)
+                    .into_iter()
+                    .map(|action| Step { who: who.clone(), action }),
+            ),
         }
     }
     plan
 }
 
-impl Plan {
-    fn add(&mut self, who: &Who, actions: Vec<Action>) {
-        self.steps.extend(actions.into_iter().map(|action| Step { who: who.clone(), action }));
-    }
-}
-
 /// Accounts we made that are no longer wanted.
 pub fn leaving(ledger: &Ledger, now: Timestamp) -> impl Iterator<Item = &Who> {
     let wanted: Vec<Who> = ledger.wanted(now).map(who).collect();
-    let unwanted = move |who: &&Who| !wanted.contains(who) && (FIRST_UID..=LAST_UID).contains(&who.uid);
+    let unwanted = move |who: &&Who| !wanted.contains(who) && UidRange::may_hold(who.uid);
     ledger.accounts.iter().map(|managed| &managed.who).filter(unwanted)
-}
-
-fn leave(observed: &Observed, who: &Who) -> Vec<Action> {
-    if left_of(observed, who).is_empty() {
-        return vec![Action::Forget];
-    }
-    vec![Action::Lock, Action::Kill, Action::RemoveFiles, Action::RemoveEntries]
 }
 
 /// What there still is of an account that should be gone, worded for an operator.
@@ -103,6 +89,9 @@ pub fn left_of(observed: &Observed, who: &Who) -> Vec<String> {
         }
         Home::Unfinished | Home::Present { .. } => left.push(format!("/home/{}", who.name)),
     }
+    if places.root_keys.is_some() {
+        left.push(format!("/etc/ssh/berth-keys/{}", who.name));
+    }
     if places.sudo.is_some() {
         left.push(format!("/etc/sudoers.d/berth-{}", who.name));
     }
@@ -111,6 +100,9 @@ pub fn left_of(observed: &Observed, who: &Who) -> Vec<String> {
     }
     let gone = observed.databases.remove(who.name.as_str(), who.uid);
     left.extend(observed.databases.differences(&gone).iter().map(|file| format!("an entry in /etc/{file}")));
+    if !observed.swept.contains(&who.assignment) {
+        left.push("what it may have left elsewhere".to_owned());
+    }
     if let Some(other) = other_with_uid(observed, who) {
         left.push(format!("`{other}` has uid {} in /etc/passwd: remove it by hand", who.uid));
     }
@@ -126,8 +118,8 @@ fn other_with_uid(observed: &Observed, who: &Who) -> Option<String> {
 fn refusal(observed: &Observed, ledger: &Ledger, account: &AccountSpec) -> Option<String> {
     let who = who(account);
     let AccountSpec { name, uid, .. } = account;
-    if !(FIRST_UID..=LAST_UID).contains(uid) {
-        return Some(format!("uid {uid} is outside {FIRST_UID} to {LAST_UID}"));
+    if !ledger.uids().contains(*uid) {
+        return Some(format!("uid {uid} is outside {}", ledger.uids()));
     }
     if let Some(other) = other_with_uid(observed, &who) {
         return Some(format!("uid {uid} exists already on this machine, as `{other}`"));
@@ -181,34 +173,59 @@ fn unmet(observed: &Observed, account: &AccountSpec) -> Option<String> {
     no_sudo.then(|| "this machine has no /etc/sudoers.d: install sudo".to_owned())
 }
 
-fn make(observed: &Observed, ledger: &Ledger, spec: &AccountSpec) -> Vec<Action> {
+fn make(observed: &Observed, ledger: &Ledger, spec: &AccountSpec, moment: &Moment) -> Vec<Action> {
     let who = who(spec);
     let Some(places) = observed.places.get(&who) else { return vec![Action::Record] };
     let mut actions = Vec::new();
     if !ledger.manages(&who) {
         actions.push(Action::Record);
     }
-    let keys = authorized_keys(spec);
-    match &places.home {
-        Home::Present { owner, keys: Some(seen), .. } if *owner == who.uid && *seen == keys => {}
-        Home::Present { owner, .. } if *owner == who.uid => actions.push(Action::WriteKeys(keys)),
-        Home::Unreadable(_) => actions.push(Action::WriteKeys(keys)),
-        Home::Absent | Home::Unfinished | Home::Present { .. } => actions.push(Action::MakeHome(keys)),
+    let locked = moment.locks(spec.not_after);
+    if locked && places.processes > 0 {
+        actions.push(Action::EndProcesses);
     }
+    let spec = &if locked { without_log_in(spec) } else { spec.clone() };
+    actions.extend(make_keys(observed, places, spec, moment));
     let rule = sudo_rule(&who);
     match &places.sudo {
         Some(_) if !spec.sudo => actions.push(Action::RemoveSudo),
         seen if spec.sudo && *seen != Some(rule) => actions.push(Action::WriteSudo),
         _ => {}
     }
-    let account = account(observed, spec);
+    let account = account(observed, spec, moment);
     if observed.databases.ensure(&account) != observed.databases {
         actions.push(Action::WriteEntries(account));
     }
     actions
 }
 
-fn account(observed: &Observed, spec: &AccountSpec) -> Account {
+/// Where sshd reads keys that belong to root, ours are there, and those in the home are the tenant's own business.
+fn make_keys(observed: &Observed, places: &Places, spec: &AccountSpec, moment: &Moment) -> Vec<Action> {
+    let with_root = observed.has_root_keys && !spec.ssh_keys.is_empty();
+    let root_keys = with_root.then(|| root_keys(spec, moment));
+    let in_home = if observed.has_root_keys { Vec::new() } else { authorized_keys(spec) };
+    let mut actions = Vec::new();
+    match &places.home {
+        Home::Present { owner, .. } if *owner == spec.uid && observed.has_root_keys => {}
+        Home::Present { owner, keys: Some(seen), .. } if *owner == spec.uid && *seen == in_home => {}
+        Home::Present { owner, .. } if *owner == spec.uid => actions.push(Action::WriteKeys(in_home)),
+        Home::Unreadable(_) => actions.push(Action::WriteKeys(in_home)),
+        Home::Absent | Home::Unfinished | Home::Present { .. } => actions.push(Action::MakeHome(in_home)),
+    }
+    match root_keys {
+        Some(keys) if places.root_keys.as_ref() != Some(&keys) => actions.push(Action::WriteRootKeys(keys)),
+        None if places.root_keys.is_some() => actions.push(Action::RemoveRootKeys),
+        _ => {}
+    }
+    actions
+}
+
+/// An account that exists and lets nobody in; what is in its home stays.
+fn without_log_in(spec: &AccountSpec) -> AccountSpec {
+    AccountSpec { password_hash: None, ssh_keys: Vec::new(), sudo: false, ..spec.clone() }
+}
+
+fn account(observed: &Observed, spec: &AccountSpec, moment: &Moment) -> Account {
     let asked = spec.shell.as_ref().map(|shell| shell.as_str());
     Account {
         name: spec.name.to_string(),
@@ -217,11 +234,34 @@ fn account(observed: &Observed, spec: &AccountSpec) -> Account {
         shell: asked.or(observed.default_shell()).unwrap_or("/bin/sh").to_owned(),
         password_hash: spec.password_hash.clone(),
         groups: spec.groups.clone(),
+        expires_on: Some(if moment.locks(spec.not_after) { LONG_AGO } else { last_day(spec, moment) }),
     }
+}
+
+/// The second day of 1970: whoever's account expired then gets in by no key either.
+const LONG_AGO: u32 = 1;
+const SECONDS_OF_A_DAY: i64 = 24 * 3600;
+
+/// As shadow counts days. A second line behind the agent, which ends the account to the second; never too early, though
+/// clocks may be wrong by hours.
+fn last_day(spec: &AccountSpec, moment: &Moment) -> u32 {
+    let days = moment.on_the_wall(spec.not_after).as_second().div_euclid(SECONDS_OF_A_DAY) + 2;
+    u32::try_from(days).unwrap_or(u32::MAX)
 }
 
 pub fn authorized_keys(spec: &AccountSpec) -> Vec<u8> {
     spec.ssh_keys.iter().flat_map(|key| [key.as_str().as_bytes(), b"\n"]).flatten().copied().collect()
+}
+
+/// So long after the end sshd lets a key in no more, if the agent should not be there to take it away.
+const SSHD_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The same keys with an end to each, by the clock of the machine, which is the one sshd has.
+fn root_keys(spec: &AccountSpec, moment: &Moment) -> Vec<u8> {
+    let end = moment.on_the_wall(spec.not_after).saturating_add(SSHD_GRACE).unwrap_or(spec.not_after);
+    let end = end.strftime("%Y%m%d%H%M%SZ");
+    let line = |key: &model::account::SshKey| format!("expiry-time=\"{end}\" {}\n", key.as_str());
+    spec.ssh_keys.iter().map(line).collect::<String>().into_bytes()
 }
 
 pub fn sudo_rule(who: &Who) -> Vec<u8> {

@@ -6,10 +6,12 @@ use crate::converge::converge;
 use crate::identity::Identity;
 use crate::ledger::{Anchor, Ledger};
 use crate::link::{Link, LinkError};
+use crate::moment::Moment;
+use crate::notice::Warnings;
 use model::report::{AccountState, Report};
 use model::spec::Spec;
 use model::wire::{SyncAnswer, SyncRequest};
-use model::{Epoch, Timestamp};
+use model::{Epoch, Incarnation, Timestamp};
 use playbooks::Host;
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -18,6 +20,7 @@ const FIRST_HOLD: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+const TIME_KEPT_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -58,19 +61,31 @@ pub struct Agent<H> {
     retries: u32,
     /// The last spec that the server offered, obeyed or not.
     offer: Option<(Epoch, u64)>,
-}
-
-/// One reading of both clocks.
-#[derive(Clone, Copy)]
-pub struct Moment {
-    boottime: Duration,
-    now: Timestamp,
+    /// Tells this process from any other that has the same key.
+    session: String,
+    /// The newest one heard from the server.
+    challenge: Option<u64>,
+    warnings: Warnings,
+    /// When the time was last written down.
+    time_kept: Duration,
 }
 
 impl<H: Host> Agent<H> {
     /// One that has not read its ledger yet.
     pub fn new(host: H, clock: Arc<dyn Clock>) -> Self {
-        Self { host, ledger: Ledger::default(), clock, boot_id: String::new(), retries: 0, offer: None }
+        let time_kept = clock.boottime();
+        Self {
+            host,
+            ledger: Ledger::default(),
+            clock,
+            boot_id: String::new(),
+            retries: 0,
+            offer: None,
+            session: session(),
+            challenge: None,
+            warnings: Warnings::default(),
+            time_kept,
+        }
     }
 
     /// Without its ledger the agent would not know whom to remove, so it waits for it rather than starting afresh.
@@ -98,7 +113,7 @@ impl<H: Host> Agent<H> {
             let report = self.converge(spec.take(), began);
             let wake = self.wake(&report, began);
             let asked_at = self.clock.boottime();
-            let request = SyncRequest { incarnation, report };
+            let request = self.request(incarnation, report);
             let answer = tokio::select! {
                 // Something is to be done here first; the server hears of it in the next report.
                 () = sleep_until(&self.clock, wake) => continue,
@@ -136,8 +151,15 @@ impl<H: Host> Agent<H> {
         news
     }
 
+    /// The report as it is sent.
+    pub fn request(&self, incarnation: Incarnation, report: Report) -> SyncRequest {
+        SyncRequest { incarnation, session: self.session.clone(), challenge: self.challenge, report }
+    }
+
     pub fn converge(&mut self, spec: Option<Spec>, began: Moment) -> Report {
-        let report = converge(&mut self.host, &mut self.ledger, spec, began.now);
+        let report = converge(&mut self.host, &mut self.ledger, spec, began);
+        self.warnings.give(&mut self.host, &self.ledger, began.now);
+        self.keep_time(began);
         self.retries = if is_settled(&report) { 0 } else { self.retries + 1 };
         for account in &report.accounts {
             tracing::debug!(name = %account.name, uid = account.uid, state = ?account.state, "account");
@@ -149,15 +171,30 @@ impl<H: Host> Agent<H> {
     }
 
     pub fn moment(&self) -> Moment {
-        let boottime = self.clock.boottime();
-        Moment { boottime, now: self.ledger.now(self.clock.wall(), boottime, &self.boot_id) }
+        self.ledger.moment(self.clock.wall(), self.clock.boottime(), &self.boot_id)
     }
 
     /// The anchor reaches the disk together with the spec, when that is obeyed.
     pub fn hear(&mut self, answer: SyncAnswer) -> Option<Spec> {
         let boottime = self.clock.boottime();
         self.ledger.anchor = Some(Anchor { server_now: answer.now, boottime, boot_id: self.boot_id.clone() });
+        self.ledger.cleanings.kept(&answer.kept);
+        self.challenge = answer.challenge.or(self.challenge);
         answer.spec
+    }
+
+    /// A machine somebody has writes down now and then how late it is: after a reboot it then knows by how much its
+    /// clock has run backwards, if it has.
+    fn keep_time(&mut self, moment: Moment) {
+        let idle = self.ledger.accounts.is_empty() && self.ledger.cleanings.all().is_empty();
+        if idle || moment.boottime.saturating_sub(self.time_kept) < TIME_KEPT_EVERY {
+            return;
+        }
+        self.time_kept = moment.boottime;
+        self.ledger.keep_time(moment, &self.boot_id);
+        if let Err(error) = self.ledger.save(&mut self.host) {
+            tracing::warn!(%error, "the time could not be written down");
+        }
     }
 
     /// When, since boot, there is something to do without the server: an account ends, or one was left unfinished.
@@ -165,8 +202,9 @@ impl<H: Host> Agent<H> {
     fn wake(&self, report: &Report, began: Moment) -> Option<Duration> {
         let until = |end: Timestamp| Duration::try_from(end.duration_since(began.now)).unwrap_or_default();
         let end = self.ledger.next_end(began.now).map(|end| until(end) + Duration::from_millis(1));
+        let warning = self.warnings.next(&self.ledger, began.now).map(until);
         let retry = (!is_settled(report)).then(|| backoff(self.retries, LONGEST_RETRY));
-        end.into_iter().chain(retry).min().map(|lasts| began.boottime + lasts)
+        end.into_iter().chain(warning).chain(retry).min().map(|lasts| began.boottime + lasts)
     }
 
     /// Takes every account of ours off the machine.
@@ -194,6 +232,12 @@ fn is_settled(report: &Report) -> bool {
         AccountState::Failed { .. } | AccountState::Leaving { .. } => false,
     };
     report.problems.is_empty() && report.accounts.iter().all(|account| done(&account.state))
+}
+
+fn session() -> String {
+    let mut bits = [0; 16];
+    // Without randomness there is no session, and no clone is noticed.
+    getrandom::fill(&mut bits).map_or(String::new(), |()| data_encoding::HEXLOWER.encode(&bits))
 }
 
 async fn sleep_until(clock: &Arc<dyn Clock>, wake: Option<Duration>) {

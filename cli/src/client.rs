@@ -3,8 +3,8 @@
 use crate::filter::label_query;
 use crate::{Answer, Error, MachineFilter, ReservationFilter, Slice};
 use model::wire::{
-    Availability, EventView, Health, MachineCreate, MachineCreated, MachinePatch, MachineView, Page, PoolPut,
-    PoolView, ReservationCreate, ReservationPatch, ReservationView, Version,
+    Availability, CleaningView, EventView, Health, MachineCreate, MachineCreated, MachinePatch, MachineView,
+    Page, PoolPut, PoolView, ReservationCreate, ReservationPatch, ReservationView, Version,
 };
 use model::{Labels, MachineName, PoolName, ReservationId};
 use reqwest::redirect::Policy;
@@ -86,6 +86,21 @@ impl Client {
         if reply.text.is_empty() { Ok(None) } else { Answer::parse(reply).map(Some) }
     }
 
+    /// What was taken away from it, the newest first.
+    pub async fn cleaning_list(
+        &self,
+        name: &MachineName,
+        slice: &Slice,
+    ) -> Result<Answer<Page<CleaningView>>, Error> {
+        self.get(&format!("/v1/machines/{name}/cleanings"), &slice.query()).await
+    }
+
+    /// Has a machine that does not get clean try again.
+    pub async fn machine_clean(&self, name: &MachineName) -> Result<Answer<MachineView>, Error> {
+        let request = self.request(Method::POST, &format!("/v1/machines/{name}/clean"));
+        Answer::parse(self.send(request.timeout(QUICK)).await?)
+    }
+
     // --- reservations
 
     pub async fn reservation_list(
@@ -147,6 +162,12 @@ impl Client {
 
     pub async fn pool_put(&self, name: &PoolName, pool: &PoolPut) -> Result<Answer<PoolView>, Error> {
         let request = self.request(Method::PUT, &format!("/v1/pools/{name}")).json(pool);
+        Answer::parse(self.send(request.timeout(QUICK)).await?)
+    }
+
+    /// For a minute, believes its provider that machines are lost.
+    pub async fn pool_accept_losses(&self, name: &PoolName) -> Result<Answer<PoolView>, Error> {
+        let request = self.request(Method::POST, &format!("/v1/pools/{name}/accept-losses"));
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }
 

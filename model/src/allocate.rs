@@ -2,6 +2,7 @@
 
 use crate::machine::Machine;
 use crate::phase::{MachineState, machine_state};
+use crate::pool::AfterUse;
 use crate::{Labels, MachineName};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -30,11 +31,18 @@ pub enum Shortage {
     TooFew { wanted: u32, free: u32 },
     #[error("{} cannot be given now; choose others, or leave the choice to `count`", .0.join(", "))]
     NotFree(Vec<String>),
+    #[error(
+        "after `sudo` a machine is made anew, which only machines of a pool can be: {free} of {wanted} are free; \
+         {registered} more were registered by hand; ask without `sudo`, or for a larger pool"
+    )]
+    NotRenewable { wanted: u32, free: u32, registered: u32 },
 }
 
-/// All or nothing. Candidates come in the order they were registered in; the first that fit are taken.
+/// All or nothing. Candidates come in the order they were registered in; the first that fit are taken. Where a machine
+/// has to be recycled after use, only one of a pool fits: its provider can destroy it and make another.
 pub fn allocate<'a>(
     want: &Want,
+    after: AfterUse,
     candidates: &'a [Machine],
     now: Timestamp,
     ttl: Duration,
@@ -42,14 +50,23 @@ pub fn allocate<'a>(
     match want {
         Want::Count { count, labels } => {
             let fits = |machine: &&Machine| is_free(machine, now, ttl) && machine.labels.covers(labels);
-            let found: Vec<_> = candidates.iter().filter(fits).take(*count as usize).collect();
-            let free = found.len() as u32;
-            if free < *count { Err(Shortage::TooFew { wanted: *count, free }) } else { Ok(found) }
+            let renewable = |machine: &&Machine| can_be_left(machine, after);
+            let found: Vec<_> =
+                candidates.iter().filter(fits).filter(renewable).take(*count as usize).collect();
+            let (wanted, free) = (*count, found.len() as u32);
+            if free == wanted {
+                return Ok(found);
+            }
+            let registered = candidates.iter().filter(fits).count() as u32 - free;
+            Err(match registered {
+                0 => Shortage::TooFew { wanted, free },
+                1.. => Shortage::NotRenewable { wanted, free, registered },
+            })
         }
         Want::Named(names) => {
             let find = |name: &MachineName| candidates.iter().find(|machine| &machine.name == name);
             let refusals: Vec<_> =
-                names.iter().filter_map(|name| refusal(name, find(name), now, ttl)).collect();
+                names.iter().filter_map(|name| refusal(name, find(name), after, now, ttl)).collect();
             if !refusals.is_empty() {
                 return Err(Shortage::NotFree(refusals));
             }
@@ -62,11 +79,27 @@ pub fn is_free(machine: &Machine, now: Timestamp, ttl: Duration) -> bool {
     machine_state(machine, now, ttl) == MachineState::Free
 }
 
-fn refusal(name: &MachineName, machine: Option<&Machine>, now: Timestamp, ttl: Duration) -> Option<String> {
-    match machine.map(|machine| machine_state(machine, now, ttl)) {
-        None => Some(format!("`{name}` (no such machine)")),
-        Some(MachineState::Free) => None,
-        Some(state) => Some(format!("`{name}` ({})", state.name())),
+fn can_be_left(machine: &Machine, after: AfterUse) -> bool {
+    match after {
+        AfterUse::Clean => true,
+        AfterUse::Recycle => machine.pool.is_some(),
+    }
+}
+
+fn refusal(
+    name: &MachineName,
+    machine: Option<&Machine>,
+    after: AfterUse,
+    now: Timestamp,
+    ttl: Duration,
+) -> Option<String> {
+    let Some(machine) = machine else { return Some(format!("`{name}` (no such machine)")) };
+    match machine_state(machine, now, ttl) {
+        MachineState::Free if can_be_left(machine, after) => None,
+        MachineState::Free => {
+            Some(format!("`{name}` (registered by hand: it cannot be made anew, as is done after `sudo`)"))
+        }
+        state => Some(format!("`{name}` ({})", state.name())),
     }
 }
 
@@ -95,10 +128,16 @@ mod tests {
         let mut machines = [machine("a"), machine("b"), machine("c")];
         machines[0].cordoned_at = Some(now());
         machines[2].labels = "os=alpine".parse().unwrap();
-        assert_eq!(names(allocate(&want(1, ""), &machines, now(), TTL)), Ok(vec!["b".to_owned()]));
-        assert_eq!(names(allocate(&want(1, "os=alpine"), &machines, now(), TTL)), Ok(vec!["c".to_owned()]));
+        assert_eq!(
+            names(allocate(&want(1, ""), AfterUse::Clean, &machines, now(), TTL)),
+            Ok(vec!["b".to_owned()])
+        );
+        assert_eq!(
+            names(allocate(&want(1, "os=alpine"), AfterUse::Clean, &machines, now(), TTL)),
+            Ok(vec!["c".to_owned()])
+        );
         let short = Shortage::TooFew { wanted: 3, free: 2 };
-        assert_eq!(names(allocate(&want(3, ""), &machines, now(), TTL)), Err(short));
+        assert_eq!(names(allocate(&want(3, ""), AfterUse::Clean, &machines, now(), TTL)), Err(short));
     }
 
     #[test]
@@ -106,13 +145,31 @@ mod tests {
         let mut machines = [machine("a"), machine("b")];
         let named = |names: &[&str]| Want::Named(names.iter().map(|name| name.parse().unwrap()).collect());
         assert_eq!(
-            names(allocate(&named(&["b", "a"]), &machines, now(), TTL)),
+            names(allocate(&named(&["b", "a"]), AfterUse::Clean, &machines, now(), TTL)),
             Ok(vec!["b".to_owned(), "a".to_owned()])
         );
         machines[1].retired_at = Some(now());
         let refused =
             Shortage::NotFree(vec!["`b` (retiring)".to_owned(), "`x` (no such machine)".to_owned()]);
-        assert_eq!(names(allocate(&named(&["a", "b", "x"]), &machines, now(), TTL)), Err(refused));
+        assert_eq!(
+            names(allocate(&named(&["a", "b", "x"]), AfterUse::Clean, &machines, now(), TTL)),
+            Err(refused)
+        );
+    }
+
+    #[test]
+    fn after_sudo_a_machine_is_made_anew_so_only_a_pools_is_given() {
+        let mut machines = [machine("a"), machine("b"), machine("c")];
+        machines[1].pool = Some("p".parse().unwrap());
+        let given = |want: &Want| names(allocate(want, AfterUse::Recycle, &machines, now(), TTL));
+        assert_eq!(given(&want(1, "")), Ok(vec!["b".to_owned()]));
+        assert_eq!(given(&want(2, "")), Err(Shortage::NotRenewable { wanted: 2, free: 1, registered: 2 }));
+        let short = given(&Want::Named(vec!["a".parse().unwrap(), "b".parse().unwrap()])).unwrap_err();
+        assert!(short.to_string().contains("`a` (registered by hand") && !short.to_string().contains("`b`"));
+        machines[0].cordoned_at = Some(now());
+        machines[2].cordoned_at = Some(now());
+        let short = Shortage::TooFew { wanted: 2, free: 1 };
+        assert_eq!(names(allocate(&want(2, ""), AfterUse::Recycle, &machines, now(), TTL)), Err(short));
     }
 
     proptest! {
@@ -123,7 +180,7 @@ mod tests {
                 machine.cordoned_at = cordoned.then(now);
             }
             let free = cordoned.iter().filter(|cordoned| !**cordoned).count() as u32;
-            match allocate(&want(count, ""), &machines, now(), TTL) {
+            match allocate(&want(count, ""), AfterUse::Clean, &machines, now(), TTL) {
                 Ok(found) => {
                     prop_assert_eq!(found.len(), count as usize);
                     prop_assert!(found.iter().all(|machine| is_free(machine, now(), TTL)));

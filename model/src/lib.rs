@@ -4,6 +4,8 @@
 
 pub mod account;
 pub mod allocate;
+pub mod breaker;
+pub mod cleaning;
 pub mod duration;
 pub mod id;
 pub mod machine;
@@ -12,12 +14,15 @@ pub mod phase;
 pub mod pool;
 pub mod report;
 pub mod reservation;
+pub mod session;
 pub mod spec;
+pub mod uids;
 pub mod wire;
 
 pub use id::{AssignmentId, Epoch, Incarnation, MachineId, ReservationId};
 pub use jiff::Timestamp;
 pub use name::{GroupName, Labels, MachineName, PoolName, UserName};
+pub use uids::UidRange;
 
 /// Input that was refused: the field it stood in and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,13 +1,62 @@
 //! A machine as the database knows it: facts only; its state is computed in [`crate::phase`].
 
 use crate::report::Facts;
-use crate::{AssignmentId, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId};
+use crate::session::Quarantine;
+use crate::{AssignmentId, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UidRange};
 use jiff::Timestamp;
+use std::fmt;
+use std::str::FromStr;
 
 /// UIDs given to accounts, each once per incarnation: above login.defs' UID_MAX and systemd's ranges, below the
 /// first subordinate ids.
 pub const FIRST_UID: u32 = 66_000;
 pub const LAST_UID: u32 = 99_999;
+/// Given once in a whole fleet: above every subordinate id in use, and no negative `int`.
+const FLEET: UidRange = UidRange { first: 2_000_300_000, last: 2_000_999_999 };
+
+/// Where the UIDs of a machine's accounts come from. Each is given once, and never again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uids {
+    /// Counted by each machine for itself.
+    Own(UidRange),
+    /// Counted by all machines of this kind together, so that files they share tell their owners apart.
+    Fleet,
+}
+
+impl Uids {
+    pub fn range(self) -> UidRange {
+        match self {
+            Self::Own(range) => range,
+            Self::Fleet => FLEET,
+        }
+    }
+}
+
+impl Default for Uids {
+    fn default() -> Self {
+        Self::Own(UidRange::default())
+    }
+}
+
+impl fmt::Display for Uids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(range) => range.fmt(f),
+            Self::Fleet => f.write_str("fleet"),
+        }
+    }
+}
+
+impl FromStr for Uids {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "fleet" {
+            return Ok(Self::Fleet);
+        }
+        text.parse().map(Self::Own).map_err(|why| format!("{why}; or `fleet`"))
+    }
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Machine {
@@ -21,6 +70,8 @@ pub struct Machine {
     pub created_at: Timestamp,
     /// Absent until an agent has enrolled.
     pub incarnation: Option<Incarnation>,
+    pub uids: Uids,
+    /// Where its own count has got to.
     pub next_uid: u32,
     /// Of the newest spec.
     pub generation: u64,
@@ -32,6 +83,7 @@ pub struct Machine {
     pub facts: Facts,
     pub cordoned_at: Option<Timestamp>,
     pub retired_at: Option<Timestamp>,
+    pub quarantined: Option<Quarantine>,
     pub set_aside: Option<SetAside>,
     /// How often in a row it could not be made ready; sets the length of the next time aside.
     pub failures: u32,
@@ -55,6 +107,8 @@ pub struct Holding {
     pub expires_at: Timestamp,
     /// When the reservation ended, or this machine was given up for it.
     pub ended_at: Option<Timestamp>,
+    /// Its account may become root, so that no agent can vouch for the machine afterwards.
+    pub sudo: bool,
     pub ready: bool,
     /// The machine said that this account cannot be made there.
     pub refused: bool,
@@ -63,8 +117,29 @@ pub struct Holding {
     pub last_error: Option<String>,
 }
 
+impl Holding {
+    /// Its time is over, and its account is to be taken away.
+    pub fn is_leaving(&self, now: Timestamp) -> bool {
+        self.ended_at.is_some() || self.expires_at <= now
+    }
+}
+
 impl Machine {
     pub fn uids_left(&self) -> u32 {
-        (LAST_UID + 1).saturating_sub(self.next_uid)
+        (self.uids.range().last + 1).saturating_sub(self.next_uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_are_a_range_or_the_fleets() {
+        for text in ["fleet", "20000-60000", "66000-99999"] {
+            assert_eq!(text.parse::<Uids>().map(|uids| uids.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!(FLEET.to_string().parse(), Ok(FLEET));
+        assert!("Fleet".parse::<Uids>().unwrap_err().ends_with("or `fleet`"));
     }
 }

@@ -58,9 +58,11 @@ pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> Machin
     if machine.retired_at.is_some() {
         return MachineState::Retiring;
     }
+    if let Some(quarantine) = machine.quarantined {
+        return MachineState::Maintenance(quarantine.to_string());
+    }
     if let Some(holding) = &machine.holding {
-        let leaving = holding.ended_at.is_some() || holding.expires_at <= now;
-        return match (&holding.last_error, leaving) {
+        return match (&holding.last_error, holding.is_leaving(now)) {
             (_, false) => MachineState::Held,
             (Some(why), true) if holding.attempts >= CLEAN_TRIES => {
                 MachineState::Maintenance(format!("could not clean: {why}"))
@@ -120,7 +122,8 @@ pub fn seat_phase(reservation: &Reservation, seat: &Assignment, now: Timestamp) 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::machine::{FIRST_UID, Holding, LAST_UID, SetAside};
+    use crate::machine::{FIRST_UID, Holding, LAST_UID, SetAside, Uids};
+    use crate::session::Quarantine;
     use crate::{AssignmentId, Incarnation, Labels, MachineId, ReservationId};
 
     const TTL: Duration = Duration::from_secs(60);
@@ -140,6 +143,7 @@ pub(crate) mod tests {
             pool: None,
             created_at: at(0),
             incarnation: Some(Incarnation::new(at(0))),
+            uids: Uids::default(),
             next_uid: FIRST_UID,
             generation: 3,
             seen_generation: 3,
@@ -148,6 +152,7 @@ pub(crate) mod tests {
             facts: crate::report::Facts::default(),
             cordoned_at: None,
             retired_at: None,
+            quarantined: None,
             set_aside: None,
             failures: 0,
             holding: None,
@@ -161,6 +166,7 @@ pub(crate) mod tests {
             since: at(0),
             expires_at: at(50),
             ended_at: None,
+            sudo: false,
             ready: true,
             refused: false,
             attempts: 0,
@@ -190,6 +196,12 @@ pub(crate) mod tests {
         );
         assert_eq!(state(|machine| machine.retired_at = Some(at(0)), 0), "retiring");
         assert!(state(|machine| machine.next_uid = LAST_UID + 1, 0).contains("UIDs are used up"));
+        let other = Uids::Own("20000-60000".parse().unwrap());
+        assert_eq!(state(|machine| (machine.uids, machine.next_uid) = (other, 60_000), 0), "free");
+        assert!(
+            state(|machine| (machine.uids, machine.next_uid) = (other, 60_001), 0)
+                .contains("UIDs are used up")
+        );
         let aside = SetAside { until: at(10), why: "slow".to_owned() };
         assert_eq!(state(|machine| machine.set_aside = Some(aside.clone()), 9), "maintenance: slow");
         assert_eq!(state(|machine| machine.set_aside = Some(aside), 10), "free");
@@ -214,6 +226,22 @@ pub(crate) mod tests {
         assert_eq!(state(held(failing), 50), "maintenance: could not clean: busy");
     }
 
+    #[test]
+    fn a_quarantined_machine_is_kept_back_whatever_else_it_says() {
+        let quarantined = |quarantine| {
+            move |machine: &mut Machine| {
+                (machine.quarantined, machine.holding) = (Some(quarantine), Some(holding()));
+            }
+        };
+        assert!(
+            state(quarantined(Quarantine::Cloned), 0).starts_with("maintenance: two machines use its key")
+        );
+        assert!(state(quarantined(Quarantine::Ahead), 60).contains("was a backup restored?"));
+        assert!(
+            state(|machine| machine.quarantined = Some(Quarantine::Cloned), 0).starts_with("maintenance")
+        );
+    }
+
     fn reservation(seats: Vec<Assignment>) -> Reservation {
         Reservation {
             id: ReservationId::new(at(0)),
@@ -221,6 +249,7 @@ pub(crate) mod tests {
             count: 2,
             labels: Labels::default(),
             named: false,
+            sudo: false,
             created_at: at(0),
             expires_at: at(50),
             ended_at: None,

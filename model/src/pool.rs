@@ -1,7 +1,9 @@
 //! A pool: how many machines are wanted against what there is.
 
+use crate::machine::Uids;
 use crate::{Labels, MachineId, PoolName};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// A machine nobody knows is destroyed only after this long: its row may be on its way.
@@ -16,8 +18,24 @@ pub struct Pool {
     pub image: String,
     pub size: u32,
     pub labels: Labels,
+    /// Of the machines it makes from now on.
+    pub uids: Uids,
+    pub after_use: AfterUse,
+    /// Until then whatever is missing is taken for lost, however much it is.
+    pub losses_accepted_until: Option<Timestamp>,
     /// Why the last round did not get on, for listings.
     pub problem: Option<String>,
+}
+
+/// What becomes of a machine when its reservation is over. After one with sudo it is recycled in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterUse {
+    /// Everything its account left is removed, and the next one gets the same machine.
+    #[default]
+    Clean,
+    /// It is destroyed, and another one made: that proves it clean, whatever happened on it.
+    Recycle,
 }
 
 /// A pool's machine as the database knows it.
@@ -25,10 +43,25 @@ pub struct Pool {
 pub struct Member {
     pub id: MachineId,
     pub retired: bool,
-    /// An assignment is open: somebody's account is, or may be, on it.
+    /// Somebody's account is, or may be, on it, and it must not go before that was seen to be gone.
     pub held: bool,
     /// Its agent has enrolled, so it existed once.
     pub enrolled: bool,
+}
+
+/// The open assignment of a machine, for whether that may be destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// Nobody has a right to it any longer.
+    pub has_ended: bool,
+    /// Destroying the machine is the proof that nothing is left; no agent's word is needed.
+    pub is_recycled: bool,
+}
+
+impl Seat {
+    pub fn holds(self) -> bool {
+        !(self.has_ended && self.is_recycled)
+    }
 }
 
 /// A machine as its provider lists it.
@@ -113,6 +146,20 @@ mod tests {
         let listed: Vec<_> = members.iter().map(|m| Listed { id: m.id, created_at: at(0) }).collect();
         assert_eq!(plan(0, &members, &listed, at(1000)), [Step::Retire(members[1].id)]);
         assert_eq!(plan(3, &members, &listed, at(1000)), [Step::Add(1)]);
+    }
+
+    #[test]
+    fn a_machine_to_be_recycled_waits_for_its_holder_and_for_no_agent() {
+        let seat = |has_ended, is_recycled| Seat { has_ended, is_recycled };
+        assert!(seat(false, true).holds() && seat(true, false).holds() && !seat(true, true).holds());
+        let used = member(true, seat(true, true).holds(), true);
+        let listed = [Listed { id: used.id, created_at: at(0) }];
+        let steps = plan(1, std::slice::from_ref(&used), &listed, at(1000));
+        assert_eq!(steps, [Step::Destroy(used.id), Step::Add(1)]);
+        assert_eq!(
+            plan(1, std::slice::from_ref(&used), &[], at(1000)),
+            [Step::Forget(used.id), Step::Add(1)]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a machine *was seen* to have.
 
+use crate::cleaning::Cleaning;
 use crate::{AssignmentId, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ pub struct Report {
     /// What stands in the way beyond a single account (a foreign epoch, a full disk), worded for an operator.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// Of accounts that are leaving, and of those gone that the server has not yet heard of.
+    #[serde(default)]
+    pub cleanings: Vec<Cleaning>,
     #[serde(default)]
     pub facts: Facts,
 }

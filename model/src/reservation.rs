@@ -46,6 +46,8 @@ pub struct Reservation {
     pub labels: Labels,
     /// The machines were asked for by name, so none may stand in for another.
     pub named: bool,
+    /// Its accounts may become root: only machines that can be made anew are given.
+    pub sudo: bool,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub ended_at: Option<Timestamp>,

@@ -1,7 +1,7 @@
 //! What one machine *should* have.
 
 use crate::account::{PasswordHash, Shell, SshKey};
-use crate::{AssignmentId, Epoch, GroupName, UserName};
+use crate::{AssignmentId, Epoch, GroupName, ReservationId, UidRange, UserName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ pub struct Spec {
     pub epoch: Epoch,
     /// Grows with every change; a machine obeys only the newest it has seen.
     pub generation: u64,
+    /// Where its accounts are numbered from; nothing outside is touched.
+    #[serde(default)]
+    pub uids: UidRange,
     pub accounts: Vec<AccountSpec>,
 }
 
@@ -19,6 +22,9 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountSpec {
     pub assignment: AssignmentId,
+    /// What the holder names to have it extended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<ReservationId>,
     pub name: UserName,
     /// Also the GID of the account's private group. Never reused on a machine.
     pub uid: u32,

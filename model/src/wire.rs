@@ -1,10 +1,13 @@
 //! The HTTP bodies: the only serialised types of the API, shared by server, agent and CLI.
 
+use crate::cleaning::{CleaningStep, Refused, Residue};
 use crate::phase::Phase;
+use crate::pool::AfterUse;
 use crate::report::{Facts, Report};
 use crate::spec::Spec;
 use crate::{
-    Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UserName, duration,
+    AssignmentId, Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UserName,
+    duration,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,6 +46,9 @@ pub struct MachineCreate {
     pub port: u16,
     #[serde(default)]
     pub labels: Labels,
+    /// Where its accounts get their UIDs from: a range such as `20000-60000`, or `fleet`; 66000-99999 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uids: Option<String>,
 }
 
 pub fn ssh_port() -> u16 {
@@ -91,7 +97,35 @@ pub struct MachineView {
     pub seen_at: Option<Timestamp>,
     pub generation: u64,
     pub seen_generation: u64,
+    #[serde(default)]
+    pub uids: String,
     pub facts: Facts,
+}
+
+/// What taking one account away from a machine came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CleaningView {
+    pub machine: MachineName,
+    pub assignment: AssignmentId,
+    pub reservation: ReservationId,
+    pub username: UserName,
+    pub uid: u32,
+    pub began_at: Timestamp,
+    /// Absent while something is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    pub attempts: u32,
+    /// Milliseconds of work, over all attempts.
+    pub took_ms: f64,
+    pub steps_ms: BTreeMap<CleaningStep, f64>,
+    /// How many of each kind.
+    pub removed: BTreeMap<Residue, u32>,
+    /// The first few of them.
+    pub examples: Vec<String>,
+    /// What was found and is still there.
+    pub refused: Vec<Refused>,
+    /// Where nobody could look for want of time.
+    pub unswept: Vec<String>,
 }
 
 // --- reservations
@@ -218,6 +252,13 @@ pub struct PoolPut {
     pub size: u32,
     #[serde(default)]
     pub labels: Labels,
+    /// Where accounts get their UIDs from: a range such as `20000-60000`, counted by each machine for itself, or
+    /// `fleet`, so that no two machines give the same; 66000-99999 when left out. Machines keep theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uids: Option<String>,
+    /// `clean`, or `recycle`: a new machine for everybody. After `sudo` it is recycled in any case.
+    #[serde(default)]
+    pub after_use: AfterUse,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -227,6 +268,10 @@ pub struct PoolView {
     pub image: String,
     pub size: u32,
     pub labels: Labels,
+    #[serde(default)]
+    pub uids: String,
+    #[serde(default)]
+    pub after_use: AfterUse,
     pub states: BTreeMap<String, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -283,6 +328,12 @@ pub struct EnrolAnswer {
 #[serde(deny_unknown_fields)]
 pub struct SyncRequest {
     pub incarnation: Incarnation,
+    /// Of one process of the agent, made when it starts.
+    #[serde(default)]
+    pub session: String,
+    /// The newest one heard: an agent that can repeat it is alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<u64>,
     pub report: Report,
 }
 
@@ -296,4 +347,10 @@ pub struct SyncAnswer {
     pub spec: Option<Spec>,
     /// The server answers within so many seconds; wait a little longer than that for it.
     pub hold: u32,
+    /// To be repeated in the next request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<u64>,
+    /// Of the request's cleanings those that have ended: the agent may forget them, the server has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<AssignmentId>,
 }

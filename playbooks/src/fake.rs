@@ -1,12 +1,17 @@
 //! A machine in memory that fails on demand. The handle is cheap to clone, so that a test can look at the machine,
 //! change it from outside and break it while an agent holds it.
 
-use crate::host::{Db, Home, Host, Who};
-use crate::unix;
+mod host;
+
+use crate::host::{Db, Found, Litter};
+use model::cleaning::Residue;
 use model::report::Facts;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::{io, time::Duration};
+
+/// How many writes a full disk takes once the ballast is dropped.
+const BALLAST: u32 = 20;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +44,30 @@ pub struct World {
     /// PID to UID.
     pub processes: BTreeMap<i32, u32>,
     pub ledger: Option<Vec<u8>>,
+    /// What accounts leave elsewhere, each thing by its name: what it is and whose.
+    pub litter: BTreeMap<(Litter, String), (Residue, u32)>,
+    /// Names of litter that cannot be removed.
+    pub immovable: BTreeSet<String>,
+    /// Absent: sshd reads no folder of root's.
+    pub root_keys: Option<BTreeMap<String, Vec<u8>>>,
+    /// The line for all and the status.
+    pub notice: (String, Vec<u8>),
+    /// The highest one that the kernel allows; absent: any.
+    pub uid_limit: Option<u32>,
     pub facts: Facts,
+}
+
+impl World {
+    fn litter_of(&self, uids: &[u32], litter: Litter) -> impl Iterator<Item = Found> {
+        let theirs =
+            self.litter.iter().filter(move |((of, _), (_, uid))| *of == litter && uids.contains(uid));
+        theirs.map(|((_, name), (kind, uid))| Found {
+            uid: *uid,
+            kind: *kind,
+            what: name.clone(),
+            removed: if self.immovable.contains(name) { Err("it cannot be moved".into()) } else { Ok(()) },
+        })
+    }
 }
 
 type Effect = Box<dyn FnOnce(&mut World) + Send>;
@@ -52,7 +80,11 @@ struct State {
     writes: u64,
     crashed: bool,
     immortal: bool,
-    full: bool,
+    /// Of a full disk: how many writes there is room for; absent: it is not full.
+    room: Option<u32>,
+    ballast: bool,
+    told: Vec<(u32, String)>,
+    uptime: Duration,
 }
 
 #[derive(Clone)]
@@ -75,6 +107,11 @@ impl FakeHost {
             mail: BTreeSet::new(),
             processes: BTreeMap::from([(1, 0), (100, 1000)]),
             ledger: None,
+            litter: BTreeMap::new(),
+            immovable: BTreeSet::new(),
+            root_keys: None,
+            notice: Default::default(),
+            uid_limit: None,
             facts: Facts {
                 os: "Fake".into(),
                 arch: "x86_64".into(),
@@ -90,7 +127,10 @@ impl FakeHost {
             writes: 0,
             crashed: false,
             immortal: false,
-            full: false,
+            room: None,
+            ballast: false,
+            told: Vec::new(),
+            uptime: Duration::ZERO,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -131,11 +171,12 @@ impl FakeHost {
         self.state().crashed = false;
     }
 
-    /// A new boot id; no process but the first one lives on.
+    /// A new boot id; no process but the first one lives on, and nothing that the kernel held.
     pub fn reboot(&self) {
         let calls = self.calls();
         self.with(|world| {
             world.processes.retain(|pid, _| *pid == 1);
+            world.litter.retain(|(litter, _), _| !matches!(litter, Litter::Mounts | Litter::Ipc));
             world.facts.boot_id = format!("boot-after-{calls}");
         });
     }
@@ -145,9 +186,28 @@ impl FakeHost {
         self.state().immortal = immortal;
     }
 
-    /// No new file can be written; removing works.
+    /// No new file can be written, unless the ballast is dropped; removing works.
     pub fn set_full(&self, full: bool) {
-        self.state().full = full;
+        self.state().room = full.then_some(0);
+    }
+
+    /// Something that is found as litter of this UID.
+    pub fn leave(&self, litter: Litter, kind: Residue, name: &str, uid: u32) {
+        self.with(|world| world.litter.insert((litter, name.to_owned()), (kind, uid)));
+    }
+
+    /// sshd reads keys from a folder of root's.
+    pub fn use_root_keys(&self) {
+        self.with(|world| world.root_keys = Some(BTreeMap::new()));
+    }
+
+    /// What was written to terminals, and to whose.
+    pub fn told(&self) -> Vec<(u32, String)> {
+        self.state().told.clone()
+    }
+
+    pub fn has_ballast(&self) -> bool {
+        self.state().ballast
     }
 
     pub fn spawn(&self, uid: u32) -> i32 {
@@ -179,7 +239,7 @@ impl FakeHost {
         }
     }
 
-    fn change(&self, act: impl FnOnce(&mut World) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    fn change<T>(&self, act: impl FnOnce(&mut World) -> io::Result<T> + Send + 'static) -> io::Result<T> {
         let mut state = self.state();
         let fault = state.begin()?;
         if fault != Some(When::Before) {
@@ -188,22 +248,28 @@ impl FakeHost {
         match fault {
             None => act(&mut state.world),
             Some(When::Before) => Err(injected()),
-            Some(When::After) => act(&mut state.world).and_then(|()| Err(injected())),
+            Some(When::After) => act(&mut state.world).and_then(|_| Err(injected())),
             Some(When::Late) => {
                 state.late.push(Box::new(move |world| drop(act(world))));
                 Err(injected())
             }
         }
     }
-}
 
-impl FakeHost {
     /// A change that needs free disk.
     fn store(&self, act: impl FnOnce(&mut World) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        if self.state().full {
-            return self.see(|_| ()).and(Err(io::ErrorKind::StorageFull.into()));
+        let has_room = self.state().room.is_none_or(|room| room > 0);
+        if !has_room {
+            return self.no_room();
         }
-        self.change(act)
+        let stored = self.change(act);
+        let mut state = self.state();
+        state.room = state.room.map(|room| room.saturating_sub(1));
+        stored
+    }
+
+    fn no_room(&self) -> io::Result<()> {
+        self.see(|_| ()).and(Err(io::ErrorKind::StorageFull.into()))
     }
 }
 
@@ -236,163 +302,4 @@ fn debian() -> BTreeMap<Db, Vec<u8>> {
     ]
     .map(|(db, text)| (db, text.as_bytes().to_vec()))
     .into()
-}
-
-impl Host for FakeHost {
-    fn facts(&mut self) -> io::Result<Facts> {
-        self.see(|world| world.facts.clone())
-    }
-
-    fn read_ledger(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.see(|world| world.ledger.clone())
-    }
-
-    fn write_ledger(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let bytes = bytes.to_vec();
-        self.store(move |world| {
-            world.ledger = Some(bytes);
-            Ok(())
-        })
-    }
-
-    fn lock_accounts(&mut self) -> io::Result<()> {
-        self.see(|_| ())
-    }
-
-    fn unlock_accounts(&mut self) -> io::Result<()> {
-        self.see(|_| ())
-    }
-
-    fn read(&mut self, db: Db) -> io::Result<Option<Vec<u8>>> {
-        self.see(|world| world.files.get(&db).cloned())
-    }
-
-    fn replace_all(&mut self, files: &[(Db, Vec<u8>)]) -> io::Result<()> {
-        let files = files.to_vec();
-        self.store(move |world| {
-            world.files.extend(files);
-            Ok(())
-        })
-    }
-
-    fn password_spoil(&mut self, who: &Who) -> io::Result<()> {
-        let who = who.clone();
-        self.change(move |world| {
-            let read = |db| world.files.get(&db).cloned().unwrap_or_default();
-            let (passwd, mut shadow) = (read(Db::Passwd), read(Db::Shadow));
-            if let Some(at) = unix::password_at(&passwd, &shadow, who.name.as_str(), who.uid) {
-                shadow[at] = b'!';
-                world.files.insert(Db::Shadow, shadow);
-            }
-            Ok(())
-        })
-    }
-
-    fn has_program(&mut self, path: &str) -> io::Result<bool> {
-        self.see(|world| world.programs.contains(path))
-    }
-
-    fn home(&mut self, who: &Who) -> io::Result<Home> {
-        self.see(|world| match world.homes.get(who.name.as_str()) {
-            None => Home::Absent,
-            Some(home) if home.unfinished => Home::Unfinished,
-            Some(home) => {
-                Home::Present { owner: home.owner, keys: home.keys.clone(), ssh: home.keys.is_some() }
-            }
-        })
-    }
-
-    fn home_create(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
-        let (who, keys) = (who.clone(), keys.to_vec());
-        self.store(move |world| {
-            let name = who.name.to_string();
-            if world.homes.get(&name).is_some_and(|home| !home.unfinished) {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    format!("/home/{name} exists already"),
-                ));
-            }
-            world.homes.insert(name, FakeHome { owner: who.uid, keys: Some(keys), unfinished: false });
-            Ok(())
-        })
-    }
-
-    fn home_remove(&mut self, who: &Who) -> io::Result<()> {
-        let name = who.name.to_string();
-        self.change(move |world| {
-            world.homes.remove(&name);
-            Ok(())
-        })
-    }
-
-    fn keys_write(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
-        let (name, keys) = (who.name.to_string(), keys.to_vec());
-        self.store(move |world| {
-            let home = world.homes.get_mut(&name).ok_or(io::ErrorKind::NotFound)?;
-            home.keys = Some(keys);
-            Ok(())
-        })
-    }
-
-    fn keys_remove(&mut self, who: &Who) -> io::Result<()> {
-        let name = who.name.to_string();
-        self.change(move |world| {
-            if let Some(home) = world.homes.get_mut(&name) {
-                home.keys = None;
-            }
-            Ok(())
-        })
-    }
-
-    fn sudo(&mut self, who: &Who) -> io::Result<Option<Vec<u8>>> {
-        self.see(|world| world.sudoers.as_ref().and_then(|rules| rules.get(who.name.as_str()).cloned()))
-    }
-
-    fn sudo_write(&mut self, who: &Who, rule: &[u8]) -> io::Result<()> {
-        let (name, rule) = (who.name.to_string(), rule.to_vec());
-        self.store(move |world| {
-            world.sudoers.as_mut().ok_or(io::ErrorKind::NotFound)?.insert(name, rule);
-            Ok(())
-        })
-    }
-
-    fn sudo_remove(&mut self, who: &Who) -> io::Result<()> {
-        let name = who.name.to_string();
-        self.change(move |world| {
-            if let Some(rules) = &mut world.sudoers {
-                rules.remove(&name);
-            }
-            Ok(())
-        })
-    }
-
-    fn has_sudo(&mut self) -> io::Result<bool> {
-        self.see(|world| world.sudoers.is_some())
-    }
-
-    fn mail(&mut self, who: &Who) -> io::Result<bool> {
-        self.see(|world| world.mail.contains(who.name.as_str()))
-    }
-
-    fn mail_remove(&mut self, who: &Who) -> io::Result<()> {
-        let name = who.name.to_string();
-        self.change(move |world| {
-            world.mail.remove(&name);
-            Ok(())
-        })
-    }
-
-    fn processes(&mut self, uid: u32) -> io::Result<Vec<i32>> {
-        self.see(|world| {
-            world.processes.iter().filter(|(_, owner)| **owner == uid).map(|(pid, _)| *pid).collect()
-        })
-    }
-
-    fn kill_all(&mut self, uid: u32) -> io::Result<()> {
-        let immortal = self.state().immortal;
-        self.change(move |world| {
-            world.processes.retain(|_, owner| immortal || *owner != uid);
-            Ok(())
-        })
-    }
 }

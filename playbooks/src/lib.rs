@@ -8,5 +8,5 @@ pub mod real;
 pub mod unix;
 
 pub use fake::{FakeHost, When};
-pub use host::{Db, Home, Host, Who};
+pub use host::{Cleared, Db, Found, Home, Host, Litter, Who};
 pub use real::RealHost;

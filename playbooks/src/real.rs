@@ -6,18 +6,30 @@
 
 mod accounts;
 mod at;
+mod backups;
+mod ballast;
 mod home;
+mod ipc;
+mod jobs;
 mod locks;
 mod mounts;
+mod notice;
 mod processes;
+mod root_keys;
+mod sweep;
 
-use crate::host::{Db, Home, Host, Who};
+use crate::host::{Cleared, Db, Found, Home, Host, Litter, Who};
 use crate::unix;
+use model::UidRange;
+use model::cleaning::Residue;
 use model::report::Facts;
+use nix::time::{ClockId, clock_gettime};
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use accounts::write_atomically;
 
@@ -45,6 +57,11 @@ impl RealHost {
         self.path("/etc/sudoers.d").join(format!("berth-{}", who.name))
     }
 
+    /// What [`Host::notice_write`] left for anybody to read; empty if there is nothing.
+    pub fn notice(&self) -> io::Result<Vec<u8>> {
+        Ok(if_there(fs::read(self.path("/run/berth-agent/status.json")))?.unwrap_or_default())
+    }
+
     fn mail_paths(&self, who: &Who) -> [PathBuf; 2] {
         ["/var/mail", "/var/spool/mail"].map(|folder| self.path(folder).join(who.name.as_str()))
     }
@@ -63,6 +80,14 @@ impl Host for RealHost {
         })
     }
 
+    fn uptime(&mut self) -> Duration {
+        since_boot()
+    }
+
+    fn has_uids(&mut self, uids: UidRange) -> io::Result<bool> {
+        processes::has_ids(uids)
+    }
+
     fn read_ledger(&mut self) -> io::Result<Option<Vec<u8>>> {
         if_there(fs::read(self.ledger()))
     }
@@ -70,6 +95,14 @@ impl Host for RealHost {
     fn write_ledger(&mut self, bytes: &[u8]) -> io::Result<()> {
         private_folder(&self.state)?;
         write_atomically(&self.ledger(), 0o600, bytes)
+    }
+
+    fn ballast_keep(&mut self) -> io::Result<()> {
+        ballast::keep(&self.state, &self.path("/etc"))
+    }
+
+    fn ballast_drop(&mut self) -> io::Result<()> {
+        ballast::free(&self.state, &self.path("/etc"))
     }
 
     fn lock_accounts(&mut self) -> io::Result<()> {
@@ -89,7 +122,9 @@ impl Host for RealHost {
     }
 
     fn replace_all(&mut self, files: &[(Db, Vec<u8>)]) -> io::Result<()> {
-        accounts::replace_all(&self.path("/etc"), files)
+        let etc = self.path("/etc");
+        let path = |(db, bytes): &(Db, Vec<u8>)| (etc.join(db.file_name()), bytes.clone());
+        accounts::replace_all(&etc, &files.iter().map(path).collect::<Vec<_>>())
     }
 
     fn password_spoil(&mut self, who: &Who) -> io::Result<()> {
@@ -129,6 +164,22 @@ impl Host for RealHost {
         home::remove_keys(&self.path("/home"), who)
     }
 
+    fn has_root_keys(&mut self) -> io::Result<bool> {
+        root_keys::are_read(&self.root)
+    }
+
+    fn root_keys(&mut self, who: &Who) -> io::Result<Option<Vec<u8>>> {
+        root_keys::read(&self.root, who.name.as_str())
+    }
+
+    fn root_keys_write(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
+        root_keys::write(&self.root, who.name.as_str(), keys)
+    }
+
+    fn root_keys_remove(&mut self, who: &Who) -> io::Result<()> {
+        root_keys::remove(&self.root, who.name.as_str())
+    }
+
     fn sudo(&mut self, who: &Who) -> io::Result<Option<Vec<u8>>> {
         if_there(fs::read(self.sudo_path(who)))
     }
@@ -152,7 +203,7 @@ impl Host for RealHost {
     fn mail_remove(&mut self, who: &Who) -> io::Result<()> {
         for path in self.mail_paths(who).iter().filter(|path| is_of(path, who)) {
             if let Some(folder) = path.parent() {
-                at::remove_tree(&at::open_trusted(folder)?, who.name.as_str())?;
+                at::remove_tree(&at::open_trusted(folder)?, &CString::new(who.name.as_str())?)?;
             }
         }
         Ok(())
@@ -164,6 +215,26 @@ impl Host for RealHost {
 
     fn kill_all(&mut self, uid: u32) -> io::Result<()> {
         processes::kill_all(uid)
+    }
+
+    fn litter_remove(&mut self, whose: &[Who], litter: Litter) -> io::Result<Cleared> {
+        let found = match litter {
+            Litter::Jobs => jobs::remove(&self.root, whose)?,
+            Litter::Mounts => mounts::remove(&self.root, whose)?,
+            Litter::Ipc => ipc::remove(whose)?,
+            Litter::Backups => backups::remove(&self.path("/etc"), whose, self.locks.is_some())?,
+            Litter::Files => return sweep::sweep(&self.root, whose, sweep::Budget::default()),
+        };
+        Ok(Cleared { found, unswept: Vec::new() })
+    }
+
+    fn notice_write(&mut self, line: &str, status: &[u8]) -> io::Result<()> {
+        notice::write_line(&self.path("/etc/motd"), line)?;
+        notice::write_status(&self.path("/run/berth-agent/status.json"), status)
+    }
+
+    fn tell(&mut self, who: &Who, text: &str) -> io::Result<()> {
+        notice::tell(&self.path("/dev/pts"), who, text)
     }
 }
 
@@ -179,6 +250,15 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
 /// The name alone may be another one's by now.
 fn is_of(path: &Path, who: &Who) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.uid() == who.uid)
+}
+
+fn since_boot() -> Duration {
+    // This clock is there since Linux 2.6.39.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+fn found(uid: u32, kind: Residue, what: String, removed: io::Result<()>) -> Found {
+    Found { uid, kind, what, removed: removed.map_err(|error| error.to_string()) }
 }
 
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {

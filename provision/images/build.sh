@@ -1,13 +1,14 @@
 #!/bin/sh
 # Builds the images that machines are made of: build.sh debian|alpine|all
 # Built from Dockerfiles where a registry answers, otherwise from packages (as root, on Debian, x86-64 for
-# Alpine). An image that exists is kept; FORCE=1 builds it anew. REGISTRY=host:5000/ is asked instead of Docker
-# Hub, TAG=name instead of `latest` leaves the images in use alone.
+# Alpine). An image made by this recipe is kept; FORCE=1 builds it anew. REGISTRY=host:5000/ is asked instead of
+# Docker Hub, TAG=name instead of `latest` leaves the images in use alone.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 registry=${REGISTRY:-}
 tag=${TAG:-latest}
+label=io.berth.recipe
 work=
 mounted=
 
@@ -25,10 +26,19 @@ trap 'exit 1' INT TERM
 # Only a question, so one without TLS may answer it; whether to pull from it is up to the engine.
 registry_answers() { timeout 5 docker manifest inspect --insecure "$1" >/dev/null 2>&1; }
 
+# Everything that decides what is in an image of distribution $1.
+recipe_of() {
+    cd "$here"
+    cat build.sh prepare.sh entrypoint.sh sshd.conf "Dockerfile.$1" | sha256sum | cut -d' ' -f1
+}
+
+made_by() { docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$1" 2>/dev/null || :; }
+
 # $1: distribution, $2: the base that its Dockerfile starts from
 image() {
     name=berth-$1:$tag
-    if [ "${FORCE:-0}" != 1 ] && docker image inspect "$name" >/dev/null 2>&1; then
+    recipe=$(recipe_of "$1")
+    if [ "${FORCE:-0}" != 1 ] && [ "$(made_by "$name")" = "$recipe" ]; then
         say "$name exists (FORCE=1 builds it anew)"
         return
     fi
@@ -38,13 +48,13 @@ image() {
         say "building $name on $registry$2"
         # By the host's network: an engine that may not write to iptables gives a build no other way out.
         docker build --quiet --network host --build-arg "REGISTRY=$registry" --tag "$name" \
-            --file "$here/Dockerfile.$1" "$here" >/dev/null
+            --label "$label=$recipe" --file "$here/Dockerfile.$1" "$here" >/dev/null
     else
         say "no registry answers: building $name from packages"
         [ "$(id -u)" = 0 ] || die "building from packages changes root: run this as root"
         work=$(mktemp -d)
         "root_of_$1" "$work/root"
-        import "$name" "$work/root"
+        import "$name" "$work/root" "$recipe"
         rm -rf "$work"
         work=
     fi
@@ -55,7 +65,7 @@ image() {
     say "$name is ready: $((size / 1000000)) MB in $(($(date +%s) - started)) s"
 }
 
-# $1: image, $2: the root file system to make it of
+# $1: image, $2: the root file system to make it of, $3: its recipe
 import() {
     say "preparing and importing $1"
     mkdir "$2/tmp/berth"
@@ -65,7 +75,7 @@ import() {
     rm -rf "$2/tmp/berth" "$2/etc/resolv.conf" "$2/etc/hostname"
     tar --create --numeric-owner --one-file-system --directory "$2" . |
         docker import --change 'EXPOSE 22' --change 'ENTRYPOINT ["/usr/local/sbin/berth-entrypoint"]' \
-            - "$1" >/dev/null
+            --change "LABEL $label=$3" - "$1" >/dev/null
 }
 
 root_of_debian() {

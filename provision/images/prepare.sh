@@ -10,9 +10,12 @@ chmod 640 /etc/shadow
 install -D -m 755 entrypoint.sh /usr/local/sbin/berth-entrypoint
 mkdir -p /run/sshd /run/berth /etc/sudoers.d
 chmod 750 /etc/sudoers.d
+# Whoever holds the machine may ask it how long; the folders of root's programs are in nobody else's path.
+ln -sf ../sbin/berth-agent /usr/local/bin/berth-agent
 
-# Log-in says nothing of its own.
+# Log-in says nothing of its own, only what the agent writes there.
 : >/etc/motd
+chmod 644 /etc/motd
 rm -rf /etc/update-motd.d
 
 # Identities belong to machines, not to images.
@@ -24,6 +27,11 @@ done
 
 if [ -x /usr/sbin/sshd ]; then
     install -D -m 644 sshd.conf /etc/ssh/sshd_config.d/berth.conf
+    # Keys in here are root's, so that an account cannot take their `expiry-time` out.
+    install -d -m 755 /etc/ssh/berth-keys
+    # Shown once: by PAM where PAM does it, otherwise by the server itself.
+    if grep -qs '^session.*pam_motd' /etc/pam.d/sshd; then motd=no; else motd=yes; fi
+    echo "PrintMotd $motd" >>/etc/ssh/sshd_config.d/berth.conf
     # Newer servers shut out an address after failures, and here one address stands for everybody. Older ones
     # refuse to start when they read of it.
     if /usr/sbin/sshd -G -o PerSourcePenalties=no >/dev/null 2>&1; then

@@ -115,12 +115,16 @@ async fn live(door: Arc<dyn Door>, join_token: String) {
     };
     backoff.reset();
     let mut state = State::new(&enrolled);
-    let mut patience = PATIENCE;
+    let session = HEXLOWER.encode(&random().unwrap_or_default());
+    let (mut patience, mut challenge) = (PATIENCE, None);
     loop {
-        let request = SyncRequest { incarnation: enrolled.incarnation, report: state.report() };
+        let session = session.clone();
+        let request =
+            SyncRequest { incarnation: enrolled.incarnation, session, challenge, report: state.report() };
         match within(patience, door.sync(credential.clone(), request)).await {
             Ok(answer) => {
                 backoff.reset();
+                challenge = answer.challenge.or(challenge);
                 patience = Duration::from_secs(u64::from(answer.hold)) + PATIENCE;
                 if !answer.spec.is_some_and(|spec| state.obey(spec)) {
                     // A server that does not hold requests must not be asked in a tight loop.
@@ -137,14 +141,18 @@ async fn live(door: Arc<dyn Door>, join_token: String) {
 }
 
 async fn enrol(door: &dyn Door, join_token: &str) -> Result<(String, EnrolAnswer), String> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| format!("no random numbers: {error}"))?;
-    let credential = format!("berth_agent_{}", HEXLOWER.encode(&secret));
+    let credential = format!("berth_agent_{}", HEXLOWER.encode(&random()?));
     let credential_sha256 = HEXLOWER.encode(&Sha256::digest(&credential));
     let request = EnrolRequest { join_token: join_token.to_owned(), credential_sha256 };
     let answer =
         timeout(PATIENCE, door.enrol(request)).await.map_err(|_| "no answer in time".to_owned())??;
     Ok((credential, answer))
+}
+
+fn random() -> Result<[u8; 32], String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
+    Ok(bytes)
 }
 
 async fn within<T>(patience: Duration, call: BoxFuture<'_, Result<T, DoorError>>) -> Result<T, DoorError> {
@@ -208,6 +216,7 @@ impl State {
             generation: self.generation(),
             accounts: ready.collect(),
             problems: Vec::new(),
+            cleanings: Vec::new(),
             facts: self.facts.clone(),
         }
     }

@@ -67,6 +67,7 @@ fn order() -> Order {
 fn says(epoch: Epoch, generation: u64, names: &[&str]) -> Answer {
     let account = |name: &&str| AccountSpec {
         assignment: AssignmentId::new(start()),
+        reservation: None,
         name: name.parse().unwrap(),
         uid: 66_000,
         password_hash: None,
@@ -76,8 +77,13 @@ fn says(epoch: Epoch, generation: u64, names: &[&str]) -> Answer {
         sudo: false,
         not_after: start(),
     };
-    let spec = Spec { epoch, generation, accounts: names.iter().map(account).collect() };
-    Ok(SyncAnswer { now: start(), spec: Some(spec), hold: 25 })
+    let spec = Spec {
+        epoch,
+        generation,
+        uids: model::UidRange::default(),
+        accounts: names.iter().map(account).collect(),
+    };
+    Ok(SyncAnswer { now: start(), spec: Some(spec), hold: 25, challenge: None, kept: Vec::new() })
 }
 
 /// What one report says, as text.

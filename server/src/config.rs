@@ -1,6 +1,7 @@
 //! Flags, environment and a TOML file: a flag wins over the environment, which wins over the file.
 
 use crate::api::accept::Listener;
+use crate::reconcile::Providers;
 use crate::serve::{DockerSettings, Doors, Settings};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
@@ -118,7 +119,8 @@ impl Config {
         let api = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {}: is another server running there?", self.listen))?;
-        let settings = Settings { database: self.database, ttl: self.ttl, docker, commit_hook: None };
+        let (database, ttl, providers) = (self.database, self.ttl, Providers::default());
+        let settings = Settings { database, ttl, docker, providers, commit_hook: None };
         Ok((settings, Doors { api: Listener::Tcp(api), agents }))
     }
 }

@@ -10,6 +10,13 @@ use sha2::{Digest, Sha256};
 const SALT_BYTES: usize = 12;
 
 /// A fresh token with which one agent may enrol.
+/// Cannot be guessed by whoever has not heard it. Without random numbers it can, and two machines with one key are not
+/// told apart; nothing else depends on it.
+pub fn challenge() -> u64 {
+    // As large as both databases can keep it.
+    getrandom::u64().unwrap_or_default() >> 1
+}
+
 pub fn join_token() -> String {
     format!("berth_join_{}", HEXLOWER.encode(&random::<32>()))
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub ttl: Duration,
     /// For Docker: the agent to put into containers, and the folder of the socket it dials.
     pub docker: Option<DockerSettings>,
+    /// Beside ours, or in their place; for tests.
+    pub providers: reconcile::Providers,
     /// Stops the store at a chosen commit, as a crash would; for tests.
     pub commit_hook: Option<CommitHook>,
 }
@@ -48,14 +50,16 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let Settings { database, ttl, docker, commit_hook } = settings;
+    let Settings { database, ttl, docker, providers: others, commit_hook } = settings;
     let now = clock.now();
     let store = tokio::task::spawn_blocking(move || Store::open(&database, ttl, now, commit_hook))
         .await?
         .context("cannot open the database; is its path or URL right?")?;
     let hub = reconcile::Hub::new(store, clock);
     let app = App::new(hub.clone());
-    let loops = reconcile::start(&hub, providers(&app, docker)).await?;
+    let mut providers = providers(&app, docker);
+    providers.extend(others);
+    let loops = reconcile::start(&hub, providers).await?;
     reconcile::sweep(&hub).await;
     let (stopping, stopped) = watch::channel(false);
     let people = accept::serve(

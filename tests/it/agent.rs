@@ -1,5 +1,6 @@
 //! The agent alone: what it makes of one machine, and how it hears of it.
 
+mod clock;
 mod converge;
 mod given;
 mod link;

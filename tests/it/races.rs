@@ -4,7 +4,7 @@ use crate::on_both_databases;
 use futures_util::future::join_all;
 use model::Incarnation;
 use model::report::Report;
-use model::wire::{EnrolRequest, MachineCreate, ReservationCreate};
+use model::wire::{EnrolRequest, MachineCreate, ReservationCreate, SyncRequest};
 use server::app::{App, Refusal};
 use server::reconcile::Hub;
 use server::store::Store;
@@ -72,8 +72,13 @@ impl Race {
         };
         let servers: Vec<_> = (0..servers).map(server).collect();
         let app = &servers[0].1;
-        let machine =
-            MachineCreate { name: "m1".into(), host: "h".into(), port: 22, labels: Default::default() };
+        let machine = MachineCreate {
+            name: "m1".into(),
+            host: "h".into(),
+            port: 22,
+            labels: Default::default(),
+            uids: None,
+        };
         let join_token = app.machine_create(machine, None).await.unwrap().join_token.unwrap();
         let credential_sha256 = server::secret::digest(CREDENTIAL);
         let incarnation =
@@ -109,7 +114,9 @@ impl Race {
     async fn report(&self, report: Report) -> Option<u64> {
         let store = &self.servers[0].0.store;
         let credential = server::secret::digest(CREDENTIAL);
-        let received = store.machine_report(credential, self.incarnation, report, self.clock.now());
+        let (incarnation, session) = (self.incarnation, "race".to_owned());
+        let request = SyncRequest { incarnation, session, challenge: None, report };
+        let received = store.machine_report(credential, request, 1, self.clock.now());
         received.await.unwrap().spec.map(|spec| spec.generation)
     }
 }

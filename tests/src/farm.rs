@@ -1,15 +1,20 @@
 //! A server, its database, and machines with real agents over pretend hosts. When a farm is dropped, the law of the
 //! house is checked (see [`crate::law`]), so that every story is a safety test as well.
 
-use crate::{Database, FakeClock, law};
+use crate::{Database, FakeClock, Yard, law};
 use agent::identity::Identity;
 use agent::link::Link;
 use cli::Client;
-use model::wire::{MachineCreate, MachineView, Page, ReservationCreate, ReservationView};
+use model::report::Report;
+use model::wire::{
+    EnrolRequest, MachineCreate, MachineView, Page, ReservationCreate, ReservationView, SyncRequest,
+};
 use playbooks::FakeHost;
+use provision::Provider;
 use server::api::accept::Listener;
 use server::serve::{Doors, Settings, serve};
-use server::store::{CommitHook, Store};
+use server::store::{CommitHook, Received, Store};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +23,16 @@ use tokio::task::JoinHandle;
 
 pub const TTL: Duration = Duration::from_secs(3600);
 
+const SOCKET: &str = "agent.sock";
+
 pub struct Farm {
     folder: tempfile::TempDir,
     database: String,
     pub clock: FakeClock,
     server: Option<Server>,
     pub machines: Vec<Lent>,
+    /// Where machines of pools are made.
+    pub yard: Yard,
     /// For plain requests.
     pub http: reqwest::Client,
 }
@@ -60,15 +69,16 @@ impl Farm {
     pub async fn with_hook(database: Database, hook: Option<CommitHook>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = database.url(folder.path());
-        let http = reqwest::Client::new();
-        let mut farm =
-            Self { folder, database, clock: FakeClock::default(), server: None, machines: vec![], http };
+        let (http, clock) = (reqwest::Client::new(), FakeClock::default());
+        let address = format!("unix:{}", folder.path().join(SOCKET).display());
+        let yard = Yard::new(address, clock.clone());
+        let mut farm = Self { folder, database, clock, server: None, machines: vec![], yard, http };
         farm.start_server(hook);
         farm
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.path().join("agent.sock")
+        self.folder.path().join(SOCKET)
     }
 
     /// Starts the server on the same database, as a new process would.
@@ -86,7 +96,9 @@ impl Farm {
             agents: vec![Listener::Unix(tokio::net::UnixListener::bind(self.socket()).unwrap())],
         };
         drop(entered);
-        let settings = Settings { database: self.database.clone(), ttl: TTL, docker: None, commit_hook };
+        let (database, yard) = (self.database.clone(), Arc::new(self.yard.clone()));
+        let providers = HashMap::from([("docker", yard as Arc<dyn Provider>)]);
+        let settings = Settings { database, ttl: TTL, docker: None, providers, commit_hook };
         let clock = Arc::new(self.clock.clone());
         runtime.spawn(async move { serve(settings, doors, clock, std::future::pending()).await.unwrap() });
         self.server = Some(Server { runtime, url });
@@ -116,6 +128,19 @@ impl Farm {
         files.filter(of_database).flat_map(|path| std::fs::read(path).unwrap()).collect()
     }
 
+    /// An SQLite database's files, of a server that does not run.
+    pub fn backup(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        assert!(self.server.is_none(), "a backup of what is being written to is none");
+        let files = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let of_database = files.filter(|path| path.to_string_lossy().starts_with(&self.database));
+        of_database.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    }
+
+    pub fn restore(&self, backup: &[(PathBuf, Vec<u8>)]) {
+        self.backup().iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
+        backup.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    }
+
     pub fn client(&self) -> Client {
         Client::new(self.url()).unwrap()
     }
@@ -127,6 +152,7 @@ impl Farm {
             host: "127.0.0.1".to_owned(),
             port: 2201 + self.machines.len() as u16,
             labels: format!("name={name}").parse().unwrap(),
+            uids: None,
         };
         let created: serde_json::Value = self.post("/v1/machines", &body).await.json().await.unwrap();
         let token = created["join_token"].as_str().unwrap_or_else(|| panic!("{created}"));
@@ -142,6 +168,64 @@ impl Farm {
             self.add_machine(&format!("m{number}")).await;
         }
         self.until_free(count as u32).await;
+    }
+
+    /// Sets a pool of the yard's machines, with these further fields, and waits for the machines.
+    pub async fn pool(&self, name: &str, size: u32, more: serde_json::Value) {
+        let mut body = serde_json::json!({ "provider": "docker", "image": "yard", "size": size });
+        body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        let path = format!("{}/v1/pools/{name}", self.url());
+        let answer = self.http.put(path).body(body.to_string()).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        self.until(&format!("pool {name} has its machines"), async || {
+            let states = self.get(&format!("/v1/pools/{name}")).await["states"].clone();
+            let count = |state: &str| states[state].as_u64().unwrap_or_default();
+            count("free") + count("held") == u64::from(size)
+        })
+        .await;
+    }
+
+    /// A copy of a machine, disk and all, that was switched on beside it.
+    pub fn clone_machine(&mut self, machine: usize) {
+        let lent = &self.machines[machine];
+        let (name, host) = (format!("clone of {}", lent.name), FakeHost::new());
+        host.with(|world| *world = lent.host.world());
+        let identity = lent.identity.clone();
+        self.machines.push(Lent { name, host, identity, agent: None });
+        self.start_agent(self.machines.len() - 1);
+    }
+
+    /// A letter in a machine's name, whoever wrote it. What it comes to, or the refusal.
+    pub async fn letter(&self, machine: usize, session: &str, report: Report) -> Result<Received, String> {
+        let identity = &self.machines[machine].identity;
+        let (incarnation, session) = (identity.incarnation.unwrap(), session.to_owned());
+        let request = SyncRequest { incarnation, session, challenge: None, report };
+        let heard = self.other_store().machine_report(identity.digest(), request, 1, self.clock.now()).await;
+        heard.map_err(|failure| failure.to_string())
+    }
+
+    /// Puts another machine in the place of one, with a join token of its own.
+    pub async fn replace_machine(&mut self, machine: usize) {
+        self.stop_agent(machine).await;
+        let (name, store) = (self.machines[machine].name.clone(), self.other_store());
+        let id = store.machine_get(&name).await.unwrap().id;
+        let token = format!("another token of {name}");
+        let until = self.clock.now() + Duration::from_secs(60);
+        store.join_token_add(id, server::secret::digest(&token), until).await.unwrap();
+        let address = format!("unix:{}", self.socket().display());
+        let mut identity = Identity::new(&address).unwrap();
+        identity.enrol(&mut Link::new(&address).unwrap(), &token).await.unwrap();
+        let former = std::mem::replace(&mut self.machines[machine].identity, identity);
+        self.machines[machine].host = FakeHost::new();
+        let refused = Link::new(&address).unwrap().enrol(&enrol_request(&former, &token)).await;
+        assert!(refused.is_err(), "a token is for one agent");
+    }
+
+    /// What happened, by kind.
+    pub async fn events(&self, kind: &str) -> Vec<String> {
+        let events = self.get("/v1/events?limit=1000").await["items"].as_array().unwrap().clone();
+        let of_kind = events.iter().filter(|event| event["kind"] == kind);
+        of_kind.map(|event| event["detail"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     pub fn start_agent(&mut self, machine: usize) {
@@ -233,8 +317,13 @@ impl Farm {
 
     /// The pretend machines by name.
     pub fn hosts(&self) -> Vec<(String, FakeHost)> {
-        self.machines.iter().map(|lent| (lent.name.clone(), lent.host.clone())).collect()
+        let lent = self.machines.iter().map(|lent| (lent.name.clone(), lent.host.clone()));
+        lent.chain(self.yard.hosts()).collect()
     }
+}
+
+fn enrol_request(identity: &Identity, token: &str) -> EnrolRequest {
+    EnrolRequest { join_token: token.to_owned(), credential_sha256: identity.digest() }
 }
 
 async fn answer(response: reqwest::Response) -> Result<ReservationView, String> {

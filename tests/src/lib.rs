@@ -7,13 +7,17 @@
 )]
 
 pub mod clock;
+pub mod container;
 pub mod database;
 pub mod farm;
+pub mod inventory;
 pub mod law;
 pub mod look;
 pub mod real;
+pub mod yard;
 
 pub use clock::FakeClock;
 pub use database::Database;
 pub use farm::{Farm, Lent, ask};
 pub use look::{has_account, ours};
+pub use yard::Yard;

@@ -47,6 +47,12 @@ pub fn traces(world: &World) -> Vec<Trace> {
     found.extend(rules.map(|(name, _)| Trace::of_name(name, format!("/etc/sudoers.d/berth-{name}"))));
     let mail = world.mail.iter().filter(|name| !is_theirs(world, name));
     found.extend(mail.map(|name| Trace::of_name(name, format!("/var/mail/{name}"))));
+    let keys = world.root_keys.iter().flatten();
+    found.extend(keys.map(|(name, _)| Trace::of_name(name, format!("/etc/ssh/berth-keys/{name}"))));
+    let litter = world.litter.iter().filter(|(_, (_, uid))| is_managed(*uid));
+    found.extend(
+        litter.map(|((_, name), (kind, uid))| Trace::of_uid(*uid, format!("{}: {name}", kind.name()))),
+    );
     let processes = world.processes.iter().filter(|(_, uid)| is_managed(**uid));
     found.extend(processes.map(|(pid, uid)| Trace::of_uid(*uid, format!("process {pid} of uid {uid}"))));
     found
@@ -63,6 +69,9 @@ pub fn theirs(world: &World) -> World {
     rest.homes.retain(|_, home| !is_managed(home.owner));
     rest.sudoers.iter_mut().for_each(|rules| rules.clear());
     rest.mail.retain(|name| is_theirs(world, name));
+    rest.root_keys.iter_mut().for_each(|keys| keys.clear());
+    rest.litter.retain(|_, (_, uid)| !is_managed(*uid));
+    rest.notice = Default::default();
     rest.processes.retain(|_, uid| !is_managed(*uid));
     rest.ledger = None;
     rest

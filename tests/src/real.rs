@@ -179,7 +179,7 @@ fn target() -> PathBuf {
         .to_path_buf()
 }
 
-fn agent_binary() -> PathBuf {
+pub fn agent_binary() -> PathBuf {
     let agent = target().join(format!("{}-unknown-linux-gnu/agent/berth-agent", std::env::consts::ARCH));
     assert!(agent.exists(), "the static agent is not built: run the tests with `just test`");
     agent

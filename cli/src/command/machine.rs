@@ -1,7 +1,7 @@
 //! `berth machine`: what there is to reserve.
 
-use super::Usage;
 use super::reservation::address;
+use super::{Usage, cleaning};
 use crate::labels;
 use crate::moment::brief;
 use crate::session::{Session, all_pages};
@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Label(Label),
     /// Take a machine out of service; it goes once nothing is left on it.
     Retire { name: MachineName },
+    /// Show what was taken away from a machine after each account, and how long it took.
+    Cleanings { name: MachineName },
+    /// Have a machine that could not be cleaned try again at once.
+    Clean { name: MachineName },
 }
 
 #[derive(clap::Args)]
@@ -51,6 +55,9 @@ pub(crate) struct Register {
     /// `key=value`; may be repeated.
     #[arg(long = "label", value_name = "K=V")]
     labels: Vec<Labels>,
+    /// Where its accounts get their UIDs from: a range such as `20000-60000`, or `fleet`.
+    #[arg(long, value_name = "RANGE")]
+    uids: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -77,6 +84,11 @@ impl Command {
             Self::Uncordon { name } => cordon(session, &name, false).await,
             Self::Label(label) => label.run(session).await,
             Self::Retire { name } => retire(session, &name).await,
+            Self::Cleanings { name } => cleaning::list(session, &name).await,
+            Self::Clean { name } => {
+                let answer = session.client.machine_clean(&name).await?;
+                Ok(session.show(&answer, |got| details(got, answer.served_at))?)
+            }
         }
     }
 }
@@ -94,7 +106,8 @@ impl List {
 impl Register {
     async fn run(self, session: &Session) -> Result<()> {
         let labels = labels::merged(&self.labels).map_err(Usage)?;
-        let body = MachineCreate { name: self.name.to_string(), host: self.host, port: self.port, labels };
+        let Self { name, host, port, uids, .. } = self;
+        let body = MachineCreate { name: name.to_string(), host, port, labels, uids };
         let answer = session.client.machine_create(&body, None).await?;
         Ok(session.show(&answer, registered)?)
     }
@@ -162,6 +175,7 @@ fn details(got: &MachineView, now: Option<Timestamp>) -> String {
         ("reservation", got.reservation.map(|id| id.to_string()).unwrap_or_default()),
         ("system", system.trim().to_owned()),
         ("agent", got.facts.agent_version.clone()),
+        ("uids", got.uids.clone()),
         ("seen", seen(got, now)),
     ];
     let given = lines.iter().filter(|(_, value)| !value.is_empty());

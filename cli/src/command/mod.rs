@@ -1,5 +1,6 @@
 //! What can be asked for; one file per command.
 
+mod cleaning;
 mod events;
 mod extend;
 mod machine;

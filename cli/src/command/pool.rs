@@ -6,6 +6,7 @@ use crate::session::Session;
 use crate::table::{self, Table};
 use anyhow::Result;
 use cli::{Answer, Error};
+use model::pool::AfterUse;
 use model::wire::{PoolPut, PoolView};
 use model::{Labels, PoolName};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub(crate) enum Command {
     List,
     /// Make a pool, or change one; what is left out stays as it is.
     Set(Set),
+    /// For a minute, believe the provider that machines are lost, however many. Whoever was on them gets others.
+    AcceptLosses { name: PoolName },
 }
 
 #[derive(clap::Args)]
@@ -33,7 +36,15 @@ pub(crate) struct Set {
     /// What its machines are labelled with, `key=value`; may be repeated.
     #[arg(long = "label", value_name = "K=V")]
     labels: Vec<Labels>,
+    /// Where accounts get their UIDs from: a range such as `20000-60000`, or `fleet`; of machines made from now on.
+    #[arg(long, value_name = "RANGE")]
+    uids: Option<String>,
+    /// What becomes of a machine after each reservation; after one with sudo it is recycled in any case.
+    #[arg(long, value_parser = AFTER_USE)]
+    after_use: Option<String>,
 }
+
+const AFTER_USE: [&str; 2] = ["clean", "recycle"];
 
 impl Command {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
@@ -43,6 +54,12 @@ impl Command {
                 Ok(session.show_pages(&pages, |items, _| listed(&items))?)
             }
             Self::Set(set) => set.run(session).await,
+            Self::AcceptLosses { name } => {
+                let answer = session.client.pool_accept_losses(&name).await?;
+                let words =
+                    format!("for a minute, machines of {name} that are missing are lost (`berth events`)");
+                Ok(session.show(&answer, |_| words)?)
+            }
         }
     }
 }
@@ -74,6 +91,15 @@ impl Set {
             labels: match have {
                 Some(pool) if self.labels.is_empty() => pool.labels.clone(),
                 _ => labels::merged(&self.labels).map_err(Usage)?,
+            },
+            uids: self
+                .uids
+                .clone()
+                .or_else(|| have.map(|pool| pool.uids.clone()).filter(|uids| !uids.is_empty())),
+            after_use: match self.after_use.as_deref() {
+                Some("recycle") => AfterUse::Recycle,
+                Some(_) => AfterUse::Clean,
+                None => have.map(|pool| pool.after_use).unwrap_or_default(),
             },
         })
     }
@@ -121,7 +147,8 @@ mod tests {
 
     fn set(size: Option<u32>, provider: Option<&str>) -> Set {
         let name = "debian".parse().unwrap();
-        Set { name, provider: provider.map(str::to_owned), image: None, size, labels: Vec::new() }
+        let provider = provider.map(str::to_owned);
+        Set { name, provider, image: None, size, labels: Vec::new(), uids: None, after_use: None }
     }
 
     #[test]
@@ -129,11 +156,14 @@ mod tests {
         assert!(set(Some(4), None).body(None).is_err());
         assert!(set(None, Some("docker")).body(None).is_err());
         let have = serde_json::from_str(
-            r#"{"name":"debian","provider":"docker","image":"berth-debian","size":4,"labels":{"os":"debian"},"states":{}}"#,
+            r#"{"name":"debian","provider":"docker","image":"berth-debian","size":4,"labels":{"os":"debian"},"uids":"fleet","after_use":"recycle","states":{}}"#,
         )
         .unwrap();
         let put = set(Some(0), None).body(Some(&have)).unwrap();
         assert_eq!((put.provider.as_str(), put.image.as_str(), put.size), ("docker", "berth-debian", 0));
         assert_eq!(labels::shown(&put.labels), "os=debian");
+        assert_eq!((put.uids.as_deref(), put.after_use), (Some("fleet"), AfterUse::Recycle));
+        let other = Set { after_use: Some("clean".to_owned()), ..set(Some(0), None) };
+        assert_eq!(other.body(Some(&have)).unwrap().after_use, AfterUse::Clean);
     }
 }

@@ -1,34 +1,32 @@
 //! Replacing files of `/etc`, so that a reader or a power cut sees the old one or the new one.
 
 use super::if_there;
-use crate::host::Db;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// All new contents reach the disk before the first name changes, and one fsync of the folder covers all names.
-pub(super) fn replace_all(etc: &Path, files: &[(Db, Vec<u8>)]) -> io::Result<()> {
-    let written = write_beside(etc, files);
+/// Files of one folder. All new contents reach the disk before the first name changes, and one fsync of the folder
+/// covers all names.
+pub(super) fn replace_all(folder: &Path, files: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
+    let written = write_beside(files);
     if written.is_err() {
         // A full disk must not stay full because of us.
-        for (db, _) in files {
-            let _ = fs::remove_file(beside(&etc.join(db.file_name())));
+        for (path, _) in files {
+            let _ = fs::remove_file(beside(path));
         }
         return written;
     }
-    for (db, _) in files {
-        let path = etc.join(db.file_name());
-        fs::rename(beside(&path), &path)?;
+    for (path, _) in files {
+        fs::rename(beside(path), path)?;
     }
-    File::open(etc)?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
-fn write_beside(etc: &Path, files: &[(Db, Vec<u8>)]) -> io::Result<()> {
-    for (db, bytes) in files {
-        let path = etc.join(db.file_name());
-        let file = create_beside(&path, bytes)?;
-        keep_attributes(&path, &file)?;
+fn write_beside(files: &[(PathBuf, Vec<u8>)]) -> io::Result<()> {
+    for (path, bytes) in files {
+        let file = create_beside(path, bytes)?;
+        keep_attributes(path, &file)?;
         file.sync_all()?;
     }
     Ok(())

@@ -20,8 +20,8 @@ fn name(who: &Who) -> io::Result<CString> {
     Ok(CString::new(who.name.as_str())?)
 }
 
-fn hidden(who: &Who) -> String {
-    format!(".berth-{}", who.assignment)
+fn hidden(who: &Who) -> io::Result<CString> {
+    Ok(CString::new(format!(".berth-{}", who.assignment))?)
 }
 
 pub(super) fn look(homes: &Path, who: &Who) -> io::Result<Home> {
@@ -30,7 +30,7 @@ pub(super) fn look(homes: &Path, who: &Who) -> io::Result<Home> {
     }
     let homes = at::open_trusted(homes)?;
     let Some(stat) = at::stat(&homes, &name(who)?)? else {
-        let unfinished = at::stat(&homes, &CString::new(hidden(who))?)?.is_some();
+        let unfinished = at::stat(&homes, &hidden(who)?)?.is_some();
         return Ok(if unfinished { Home::Unfinished } else { Home::Absent });
     };
     if !at::is_folder(&stat) || stat.st_uid != who.uid {
@@ -69,8 +69,8 @@ pub(super) fn create(homes: &Path, skeleton: &Path, who: &Who, keys: &[u8]) -> i
     if at::stat(&homes, &name(who)?)?.is_some() {
         return Err(exists(who));
     }
-    at::remove_tree(&homes, &hidden(who))?;
-    let hidden = CString::new(hidden(who))?;
+    let hidden = hidden(who)?;
+    at::remove_tree(&homes, &hidden)?;
     let home = make_folder(&homes, &hidden)?;
     copy_skeleton(skeleton, &home, who)?;
     let ssh = ssh_folder(&home, who)?;
@@ -93,9 +93,9 @@ pub(super) fn remove(homes: &Path, who: &Who) -> io::Result<()> {
     }
     mounts::detach_below(&homes.canonicalize()?.join(who.name.as_str()))?;
     let homes = at::open_trusted(homes)?;
-    at::remove_tree(&homes, &hidden(who))?;
+    at::remove_tree(&homes, &hidden(who)?)?;
     match at::stat(&homes, &name(who)?)? {
-        Some(stat) if stat.st_uid == who.uid => at::remove_tree(&homes, who.name.as_str()),
+        Some(stat) if stat.st_uid == who.uid => at::remove_tree(&homes, &name(who)?),
         _ => Ok(()),
     }
 }
@@ -103,18 +103,18 @@ pub(super) fn remove(homes: &Path, who: &Who) -> io::Result<()> {
 pub(super) fn write_keys(homes: &Path, who: &Who, keys: &[u8]) -> io::Result<()> {
     let home = own_home(homes, who)?.ok_or(io::ErrorKind::NotFound)?;
     if at::stat(&home, c".ssh")?.is_some_and(|stat| !at::is_folder(&stat)) {
-        at::remove_tree(&home, ".ssh")?;
+        at::remove_tree(&home, c".ssh")?;
     }
     let ssh = ssh_folder(&home, who)?;
     if at::stat(&ssh, c"authorized_keys")?.is_some_and(|stat| at::is_folder(&stat)) {
-        at::remove_tree(&ssh, "authorized_keys")?;
+        at::remove_tree(&ssh, c"authorized_keys")?;
     }
     write_into(&ssh, who, keys)
 }
 
 pub(super) fn remove_keys(homes: &Path, who: &Who) -> io::Result<()> {
     match own_home(homes, who)? {
-        Some(home) => at::remove_tree(&home, ".ssh"),
+        Some(home) => at::remove_tree(&home, c".ssh"),
         None => Ok(()),
     }
 }
@@ -125,7 +125,7 @@ fn own_home(homes: &Path, who: &Who) -> io::Result<Option<OwnedFd>> {
     }
     let homes = at::open_trusted(homes)?;
     match at::stat(&homes, &name(who)?)? {
-        Some(stat) if stat.st_uid == who.uid => at::open_folder(&homes, &name(who)?).map(Some),
+        Some(stat) if stat.st_uid == who.uid => at::open_unpinned(&homes, &name(who)?).map(Some),
         _ => Ok(None),
     }
 }
@@ -151,10 +151,10 @@ fn give(folder: &OwnedFd, who: &Who) -> io::Result<()> {
 
 /// No fsync: the agent compares the contents whenever it looks, so what a power cut takes away comes back.
 fn write_into(ssh: &OwnedFd, who: &Who, keys: &[u8]) -> io::Result<()> {
-    const NEW: &str = ".berth-new";
+    const NEW: &CStr = c".berth-new";
     at::remove_tree(ssh, NEW)?;
-    new_file(ssh, c".berth-new", 0o600, keys, who)?;
-    Ok(renameat(ssh, NEW, ssh, "authorized_keys")?)
+    new_file(ssh, NEW, 0o600, keys, who)?;
+    Ok(renameat(ssh, NEW, ssh, c"authorized_keys")?)
 }
 
 fn new_file(folder: &OwnedFd, name: &CStr, mode: u32, bytes: &[u8], who: &Who) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use super::if_there;
 use crate::kernel;
+use model::UidRange;
 use std::{fs, io, thread, time::Duration};
 
 const ROUNDS: u32 = 50;
@@ -32,6 +33,10 @@ fn is_alive_as(status: &str, uid: u32) -> bool {
 }
 
 pub(super) fn kill_all(uid: u32) -> io::Result<()> {
+    // The kernel says so of real UIDs, the scan of all the others.
+    if uid != 0 && kernel::nobody_runs_as(uid) && of(uid)?.is_empty() {
+        return Ok(());
+    }
     for _ in 0..ROUNDS {
         kernel::kill_everything_of(uid)?;
         if of(uid)?.is_empty() {
@@ -40,4 +45,40 @@ pub(super) fn kill_all(uid: u32) -> io::Result<()> {
         thread::sleep(PAUSE);
     }
     Err(io::Error::other(format!("processes of uid {uid} outlive SIGKILL: {:?}", of(uid)?)))
+}
+
+/// Whether processes here can have all of these UIDs and GIDs.
+pub(super) fn has_ids(ids: UidRange) -> io::Result<bool> {
+    let maps = ["/proc/self/uid_map", "/proc/self/gid_map"];
+    maps.iter().try_fold(true, |all, path| Ok(all && covers(&fs::read_to_string(path)?, ids)))
+}
+
+/// Lines of a map: first one inside, first one outside, how many.
+fn covers(map: &str, ids: UidRange) -> bool {
+    let mut ranges: Vec<(u64, u64)> = map
+        .lines()
+        .filter_map(|line| {
+            let numbers: Vec<u64> = line.split_whitespace().map_while(|text| text.parse().ok()).collect();
+            let [first, _, count] = numbers[..] else { return None };
+            Some((first, first + count))
+        })
+        .collect();
+    ranges.sort_unstable();
+    let mut next = u64::from(ids.first);
+    for (first, end) in ranges {
+        if first <= next {
+            next = next.max(end);
+        }
+    }
+    next > u64::from(ids.last)
+}
+
+#[test]
+fn ids_are_there_if_the_maps_cover_them() {
+    let ids: UidRange = "66000-99999".parse().unwrap();
+    assert!(covers("         0          0 4294967295\n", ids));
+    assert!(covers("70000 9 30000\n0 1000 1\n1 100000 69999\n", ids));
+    for less in ["", "0 0 65536\n", "0 0 70000\n70001 70001 100000\n", "nonsense", "0 0"] {
+        assert!(!covers(less, ids), "{less}");
+    }
 }

@@ -24,6 +24,8 @@ pub struct Account {
     /// Absent: no log-in by password.
     pub password_hash: Option<PasswordHash>,
     pub groups: Vec<GroupName>,
+    /// In days since 1970: from then on PAM lets nobody in, whether or not we are alive. Absent: never.
+    pub expires_on: Option<u32>,
 }
 
 impl Account {
@@ -68,7 +70,7 @@ impl Databases {
 
     /// Whether the name belongs to somebody else: then every edit for it changes nothing. Asked of the contents under
     /// the lock, so that an account made by hand a moment ago is safe, too.
-    fn is_foreign(&self, name: &str, uid: u32) -> bool {
+    pub(crate) fn is_foreign(&self, name: &str, uid: u32) -> bool {
         passwd::entries(&self.passwd).any(|entry| entry.name == name && entry.uid != uid)
     }
 
@@ -112,7 +114,7 @@ impl Databases {
     }
 
     /// `passwd` comes after group and hash: whoever can be seen there is complete.
-    fn changes_to(&self, new: Self) -> Vec<(Db, Vec<u8>)> {
+    pub(crate) fn changes_to(&self, new: Self) -> Vec<(Db, Vec<u8>)> {
         let pairs = [
             (Db::Group, Some(&self.group), Some(new.group)),
             (Db::Gshadow, self.gshadow.as_ref(), new.gshadow),

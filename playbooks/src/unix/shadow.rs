@@ -7,20 +7,22 @@ const EXPIRE: usize = 7;
 /// Nobody's password, and yet no locked account: sshd lets its keys in.
 const NO_PASSWORD: &[u8] = b"*";
 
-/// Sets the hash and lifts the expiry. An empty `last_change` turns password ageing off, so no clock is needed.
+/// Sets the hash and the expiry. An empty `last_change` turns password ageing off, so no clock is needed.
 pub fn ensure(bytes: &[u8], account: &Account) -> Vec<u8> {
     let hash = account.password_hash.as_ref().map_or(NO_PASSWORD, |hash| hash.as_str().as_bytes());
+    let expire = account.expires_on.map_or(String::new(), |day| day.to_string());
     lines::ensure(bytes, &account.name, |old| match old {
         Some(fields) if fields.len() == 9 => {
             let mut fields = fields.to_vec();
-            (fields[HASH], fields[EXPIRE]) = (hash, b"");
+            (fields[HASH], fields[EXPIRE]) = (hash, expire.as_bytes());
             fields.join(&b':')
         }
-        _ => [account.name.as_bytes(), b":", hash, b"::0:99999:7:::"].concat(),
+        _ => [account.name.as_bytes(), b":", hash, b"::0:99999:7::", expire.as_bytes(), b":"].concat(),
     })
 }
 
-/// Makes the hash match nothing and lets the account expire in 1970, which stops log-in by key as well.
+/// Makes the hash match nothing and lets the account expire in 1970, which PAM holds against keys, cron and
+/// su as well.
 pub fn lock(bytes: &[u8], name: &str) -> Vec<u8> {
     if lines::find(bytes, name).is_none() {
         return bytes.to_vec();

@@ -11,6 +11,7 @@ fn account(groups: &[&str]) -> Account {
         shell: "/bin/sh".into(),
         password_hash: Some(HASH.parse().unwrap()),
         groups: groups.iter().map(|name| name.parse().unwrap()).collect(),
+        expires_on: None,
     }
 }
 
@@ -53,6 +54,21 @@ fn a_lock_holds_until_it_is_ensured_again() {
     assert_eq!(locked.lock("alice", 66_000), locked);
     assert_eq!(locked.ensure(&account(&[])), made);
     assert_eq!(made.lock("bob", 66_001), made);
+}
+
+#[test]
+fn an_expiry_is_set_changed_and_lifted() {
+    let dated = |day| Databases::default().ensure(&Account { expires_on: day, ..account(&[]) });
+    let made = dated(Some(20_600));
+    assert_eq!(text(&made.shadow), format!("alice:{HASH}::0:99999:7::20600:\n"));
+    let later = Account { expires_on: Some(20_601), ..account(&[]) };
+    assert_eq!(made.ensure(&later), dated(Some(20_601)));
+    assert_eq!(
+        made.lock("alice", 66_000).ensure(&later),
+        dated(Some(20_601)),
+        "the lock's own day is undone"
+    );
+    assert_eq!(made.ensure(&account(&[])), dated(None));
 }
 
 #[test]

@@ -47,7 +47,21 @@ pub(super) fn routes(app: &App) -> Routes {
         .then(retire)
         .map(answered(app, "DELETE /v1/machines/{name}"))
         .boxed();
-    any_of(list, [create, one, patch, retire])
+    let cleanings = warp::path!("machines" / Segment / "cleanings")
+        .and(get())
+        .and(with(app))
+        .and(query(&["cursor", "limit"]))
+        .then(cleanings)
+        .map(answered(app, "GET /v1/machines/{name}/cleanings"))
+        .boxed();
+    let clean = warp::path!("machines" / Segment / "clean")
+        .and(warp::post())
+        .and(with(app))
+        .and(query(&[]))
+        .then(clean)
+        .map(answered(app, "POST /v1/machines/{name}/clean"))
+        .boxed();
+    any_of(list, [create, one, patch, retire, cleanings, clean])
 }
 
 async fn create(
@@ -90,4 +104,14 @@ async fn patch(
 async fn retire(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
     query?;
     ok(app.machine_retire(&name.0).await?)
+}
+
+async fn cleanings(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+    let query = query?;
+    ok(app.cleaning_list(&name.0, query.owned("cursor"), query.limit()?).await?)
+}
+
+async fn clean(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+    query?;
+    ok(app.machine_clean(&name.0).await?)
 }

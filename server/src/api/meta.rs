@@ -20,6 +20,8 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("GET", "/v1/machines/{name}", "one machine"),
     ("PATCH", "/v1/machines/{name}", "change its labels, cordon it"),
     ("DELETE", "/v1/machines/{name}", "retire it; it goes when nothing is left on it"),
+    ("GET", "/v1/machines/{name}/cleanings", "what was taken away, and how long it took (?limit= &cursor=)"),
+    ("POST", "/v1/machines/{name}/clean", "have its agent try again to get clean"),
     ("POST", "/v1/reservations", "reserve machines"),
     ("GET", "/v1/reservations", "list reservations (?username= &phase= &limit= &cursor=)"),
     ("GET", "/v1/reservations/{id}", "one reservation"),
@@ -28,6 +30,7 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("GET", "/v1/pools", "list pools"),
     ("GET", "/v1/pools/{name}", "one pool"),
     ("PUT", "/v1/pools/{name}", "make a pool, or change it"),
+    ("POST", "/v1/pools/{name}/accept-losses", "believe its provider that machines are lost"),
     ("GET", "/v1/events", "what happened (?after= &limit=)"),
     ("POST", "/machines", "for older clients, as are all below"),
     ("GET", "/machines", "machines"),
@@ -106,7 +109,7 @@ fn plain_index() -> String {
     let mut page = "Berth lends machines.\n\n".to_owned();
     for (method, path, what) in INDEX {
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "{method:<7}{path:<24}{what}");
+        let _ = writeln!(page, "{method:<7}{path:<32}{what}");
     }
     page
 }

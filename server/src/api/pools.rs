@@ -31,7 +31,14 @@ pub(super) fn routes(app: &App) -> Routes {
         .then(put)
         .map(answered(app, "PUT /v1/pools/{name}"))
         .boxed();
-    any_of(list, [one, put])
+    let accept_losses = warp::path!("pools" / Segment / "accept-losses")
+        .and(warp::post())
+        .and(with(app))
+        .and(query(&[]))
+        .then(accept_losses)
+        .map(answered(app, "POST /v1/pools/{name}/accept-losses"))
+        .boxed();
+    any_of(list, [one, put, accept_losses])
 }
 
 /// A page like every other list, though there is never a second one.
@@ -48,4 +55,9 @@ async fn one(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
 async fn put(name: Segment, app: App, query: Result<Query, Fault>, body: Result<PoolPut, Fault>) -> Answer {
     query?;
     ok(app.pool_put(&name.0, body?).await?)
+}
+
+async fn accept_losses(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+    query?;
+    ok(app.pool_accept_losses(&name.0).await?)
 }

@@ -4,6 +4,7 @@ use super::{App, Refusal};
 use crate::secret;
 use crate::store::{Received, Seen};
 use jiff::SignedDuration;
+use model::session::is_session;
 use model::spec::Spec;
 use model::wire::{EnrolAnswer, EnrolRequest, SyncAnswer, SyncRequest};
 use model::{Invalid, MachineId};
@@ -24,30 +25,34 @@ impl App {
         let token = secret::digest(&body.join_token);
         let enrolled = self.hub().store.machine_enrol(token, credential, self.hub().clock.now()).await?;
         tracing::info!(machine = %enrolled.machine, "enrolled");
+        self.hub().given_up(enrolled.replaced);
         let epoch = self.hub().store.epoch();
         Ok(EnrolAnswer { machine: enrolled.machine, incarnation: enrolled.incarnation, epoch })
     }
 
     /// Records the report, then answers when there is news for the machine, or after the hold.
     pub async fn agent_sync(&self, credential: &str, body: SyncRequest) -> Result<SyncAnswer, Refusal> {
+        if !is_session(&body.session) {
+            return Err(Invalid::new("session", "use at most 64 letters, digits and `-`").into());
+        }
         let hub = self.hub();
         let generation = body.report.generation;
-        let credential = secret::digest(credential);
-        let received =
-            hub.store.machine_report(credential, body.incarnation, body.report, hub.clock.now()).await?;
-        let machine = received.machine;
+        let (credential, fresh) = (secret::digest(credential), secret::challenge());
+        let received = hub.store.machine_report(credential, body, fresh, hub.clock.now()).await?;
         self.tell(&received);
         let hold = self.hold();
-        let spec = match received.spec {
-            Some(spec) => Some(spec),
-            None => self.await_news(machine, generation, hold).await?,
+        let Received { machine, spec, challenge, kept, .. } = received;
+        let spec = match spec {
+            None if challenge.is_none() => self.await_news(machine, generation, hold).await?,
+            known => known,
         };
-        Ok(SyncAnswer { now: hub.clock.now(), spec, hold })
+        Ok(SyncAnswer { now: hub.clock.now(), spec, hold, challenge, kept })
     }
 
     /// Passes on what a report changed.
     fn tell(&self, received: &Received) {
         let hub = self.hub();
+        received.cleaned.iter().for_each(|cleaning| self.0.metrics.cleaning_seen(cleaning));
         for seen in &received.seen {
             match seen {
                 Seen::Ready(reservation) => {

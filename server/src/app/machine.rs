@@ -4,9 +4,11 @@ use super::{App, MachineFilter, Refusal, keyed, view};
 use crate::secret;
 use crate::store::NewMachine;
 use jiff::SignedDuration;
-use model::machine::Machine;
+use model::machine::{Machine, Uids};
 use model::phase::{MachineState, machine_state};
-use model::wire::{Availability, MachineCreate, MachineCreated, MachinePatch, MachineView, Page};
+use model::wire::{
+    Availability, CleaningView, MachineCreate, MachineCreated, MachinePatch, MachineView, Page,
+};
 use model::{Invalid, Labels, MachineName};
 use std::collections::BTreeMap;
 
@@ -30,6 +32,7 @@ impl App {
             port: checked_port(body.port)?,
             labels: body.labels,
             pool: None,
+            uids: parse_uids(body.uids.as_deref())?,
             join: Some((secret::digest(&join_token), now + JOIN_WITHIN)),
         };
         let (machine, is_new) = self.hub().store.machine_create(new, key, now).await?;
@@ -79,10 +82,32 @@ impl App {
 
     pub async fn machine_retire(&self, name: &str) -> Result<MachineView, Refusal> {
         let now = self.hub().clock.now();
-        let machine = self.hub().store.machine_retire(name, now).await?;
+        let (machine, outcome) = self.hub().store.machine_retire(name, now).await?;
+        self.hub().given_up(outcome);
         self.hub().queue.add(machine.id);
         self.hub().pools.changed();
         Ok(view::machine(machine, now, self.hub().store.ttl()))
+    }
+
+    /// Has its agent try again to get clean of whoever is leaving.
+    pub async fn machine_clean(&self, name: &str) -> Result<MachineView, Refusal> {
+        let now = self.hub().clock.now();
+        let machine = self.hub().store.machine_clean(name, now).await?;
+        self.hub().queue.add(machine.id);
+        Ok(view::machine(machine, now, self.hub().store.ttl()))
+    }
+
+    pub async fn cleaning_list(
+        &self,
+        name: &str,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<Page<CleaningView>, Refusal> {
+        let cursor = cursor.as_deref().map(parse_cursor).transpose()?;
+        let items = self.hub().store.cleaning_list(name, cursor, limit).await?;
+        let full = items.len() == limit as usize;
+        let next = items.last().filter(|_| full).map(|cleaning| cleaning.assignment.to_string());
+        Ok(Page { items, next })
     }
 
     pub async fn availability(&self, labels: Labels) -> Result<Availability, Refusal> {
@@ -112,6 +137,13 @@ impl App {
             }
         }
     }
+}
+
+pub(super) fn parse_uids(text: Option<&str>) -> Result<Uids, Invalid> {
+    text.map_or_else(
+        || Ok(Uids::default()),
+        |text| text.parse().map_err(|why: String| Invalid::new("uids", why)),
+    )
 }
 
 pub(super) fn parse_cursor<T: std::str::FromStr>(text: &str) -> Result<T, Refusal> {

@@ -1,6 +1,8 @@
 //! Pools: what is wanted, and how far it got.
 
+use super::machine::parse_uids;
 use super::{App, Refusal, view};
+use jiff::SignedDuration;
 use model::machine::Machine;
 use model::phase::machine_state;
 use model::pool::Pool;
@@ -10,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// The largest pool.
 const MOST: u32 = 10_000;
+/// How long what somebody has said of losses holds.
+const ACCEPTED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 impl App {
     pub async fn pool_put(&self, name: &str, body: PoolPut) -> Result<PoolView, Refusal> {
@@ -23,9 +27,26 @@ impl App {
         if body.provider == "docker" && body.image.is_empty() {
             return Err(Invalid::new("image", "name one, such as `berth-debian`").into());
         }
-        let PoolPut { provider, image, size, labels } = body;
-        let wanted = Pool { name, provider, image, size, labels, problem: None };
+        let wanted = Pool {
+            name,
+            uids: parse_uids(body.uids.as_deref())?,
+            provider: body.provider,
+            image: body.image,
+            size: body.size,
+            labels: body.labels,
+            after_use: body.after_use,
+            losses_accepted_until: None,
+            problem: None,
+        };
         let pool = self.hub().store.pool_put(wanted, self.hub().clock.now()).await?;
+        self.hub().pools.changed();
+        self.pool_view(pool).await
+    }
+
+    /// For a minute, machines that a pool's provider does not list are lost, however many.
+    pub async fn pool_accept_losses(&self, name: &str) -> Result<PoolView, Refusal> {
+        let now = self.hub().clock.now();
+        let pool = self.hub().store.pool_accept_losses(pool_name(name)?, now + ACCEPTED_FOR, now).await?;
         self.hub().pools.changed();
         self.pool_view(pool).await
     }
@@ -37,8 +58,7 @@ impl App {
     }
 
     pub async fn pool_get(&self, name: &str) -> Result<PoolView, Refusal> {
-        let missing = || Refusal::NotFound(format!("there is no pool `{name}`; GET /v1/pools lists them"));
-        let pool = self.hub().store.pool_get(name.parse().map_err(|_| missing())?).await?;
+        let pool = self.hub().store.pool_get(pool_name(name)?).await?;
         self.pool_view(pool).await
     }
 
@@ -57,4 +77,10 @@ impl App {
         }
         view::pool(pool, states)
     }
+}
+
+/// What cannot be a name is nobody's.
+fn pool_name(name: &str) -> Result<PoolName, Refusal> {
+    name.parse()
+        .map_err(|_| Refusal::NotFound(format!("there is no pool `{name}`; GET /v1/pools lists them")))
 }

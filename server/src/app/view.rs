@@ -35,6 +35,7 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
         seen_at: machine.seen_at,
         generation: machine.generation,
         seen_generation: machine.seen_generation,
+        uids: machine.uids.to_string(),
         facts: machine.facts,
     }
 }
@@ -81,6 +82,8 @@ pub(super) fn pool(pool: Pool, states: BTreeMap<String, u32>) -> PoolView {
         image: pool.image,
         size: pool.size,
         labels: pool.labels,
+        uids: pool.uids.to_string(),
+        after_use: pool.after_use,
         states,
         problem: pool.problem,
     }

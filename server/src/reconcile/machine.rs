@@ -72,15 +72,15 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failur
         Next::Nothing => {}
         Next::LookAgain(at) => hub.queue.add_at(id, at),
         Next::Forget => {
-            hub.store.machine_gone(id, now).await?;
+            let outcome = hub.store.machine_gone(id, now).await?;
+            hub.given_up(outcome);
             hub.agents.wake(id);
             hub.agents.forget(id);
         }
         Next::GiveUp { assignment, why, set_aside } => {
             tracing::warn!(machine = %machine.name, why, "given up for its reservation");
             let outcome = hub.store.assignment_give_up(assignment, why, set_aside, now).await?;
-            outcome.machines.into_iter().for_each(|machine| hub.queue.add(machine));
-            outcome.reservation.into_iter().for_each(|reservation| hub.watchers.changed(reservation));
+            hub.given_up(outcome);
         }
     }
     if machine.pool.is_some() && machine.retired_at.is_some() {

@@ -16,7 +16,7 @@ pub use watch::Watchers;
 
 use crate::clock::Clock;
 use crate::reach::Agents;
-use crate::store::Store;
+use crate::store::{GiveUp, Store};
 use provision::Provider;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,6 +44,13 @@ impl Hub {
             expiry: Expiry::default(),
             pools: Pools::default(),
         })
+    }
+
+    /// Passes on that a machine was given up for its reservation.
+    pub fn given_up(&self, outcome: GiveUp) {
+        let GiveUp { reservation, machines } = outcome;
+        machines.into_iter().for_each(|machine| self.queue.add(machine));
+        reservation.into_iter().for_each(|reservation| self.watchers.changed(reservation));
     }
 }
 

@@ -3,11 +3,13 @@
 
 use super::{Hub, Providers};
 use crate::secret;
-use crate::store::{Failure, GiveUp};
+use crate::store::Failure;
 use jiff::SignedDuration;
-use model::MachineId;
+use model::breaker::Breaker;
 use model::pool::{Pool, Step, plan};
+use model::{MachineId, PoolName};
 use provision::{Order, Provider};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
@@ -42,11 +44,12 @@ impl Pools {
 }
 
 pub(super) async fn run(hub: Arc<Hub>, providers: Providers) {
+    let mut breakers = HashMap::new();
     loop {
         let woken = hub.pools.changed.notified();
         // What comes free while we look is news in any case.
         hub.pools.surplus.store(true, Ordering::Relaxed);
-        let round = rounds(&hub, &providers).await;
+        let round = rounds(&hub, &providers, &mut breakers).await;
         hub.pools.surplus.store(round != Round::Settled, Ordering::Relaxed);
         match round {
             // Something was done: look again at once, until nothing is left to do.
@@ -69,7 +72,10 @@ enum Round {
     Failed,
 }
 
-async fn rounds(hub: &Arc<Hub>, providers: &Providers) -> Round {
+/// What the pools have surprised us with of late.
+type Breakers = HashMap<PoolName, Breaker>;
+
+async fn rounds(hub: &Arc<Hub>, providers: &Providers, breakers: &mut Breakers) -> Round {
     let pools = match hub.store.pool_list().await {
         Ok(pools) => pools,
         Err(failure) => {
@@ -79,7 +85,8 @@ async fn rounds(hub: &Arc<Hub>, providers: &Providers) -> Round {
     };
     let mut worst = Round::Settled;
     for pool in pools {
-        let outcome = round(hub, providers, &pool).await;
+        let breaker = breakers.entry(pool.name.clone()).or_default();
+        let outcome = round(hub, providers, &pool, breaker).await;
         let problem = outcome.as_ref().err().cloned();
         if problem != pool.problem {
             if let Some(problem) = &problem {
@@ -95,19 +102,41 @@ async fn rounds(hub: &Arc<Hub>, providers: &Providers) -> Round {
 }
 
 /// One comparison and its steps.
-async fn round(hub: &Arc<Hub>, providers: &Providers, pool: &Pool) -> Result<Round, String> {
+async fn round(
+    hub: &Arc<Hub>,
+    providers: &Providers,
+    pool: &Pool,
+    breaker: &mut Breaker,
+) -> Result<Round, String> {
     let known = || format!("there is no provider `{}` here; have {:?}", pool.provider, providers.keys());
     let provider = providers.get(pool.provider.as_str()).ok_or_else(known)?;
     // Members first: a machine made between the two reads is then listed and not taken for lost.
     let members = hub.store.pool_members(pool.name.clone()).await.map_err(|failure| failure.to_string())?;
     let listed = provider.list_owned(&pool.name).await.map_err(|error| error.to_string())?;
-    let steps = plan(pool.size, &members, &listed, hub.clock.now());
+    let now = hub.clock.now();
+    let mut steps = plan(pool.size, &members, &listed, now);
+    let known = members.iter().map(|member| member.id).collect();
+    let tripped = breaker.check(&mut steps, &known, pool.losses_accepted_until, now);
     let crowded = members.iter().filter(|member| !member.retired).count() > pool.size as usize;
     let outcome = match (steps.is_empty(), crowded) {
         (false, _) => Round::Moved,
         (true, true) => Round::Waiting,
         (true, false) => Round::Settled,
     };
+    take_all(hub, provider, pool, steps).await?;
+    // Until somebody says so, or the provider thinks better of it.
+    tripped.map_err(|tripped| {
+        format!("{tripped}; if it is right, say `berth pool accept-losses {}`", pool.name)
+    })?;
+    Ok(outcome)
+}
+
+async fn take_all(
+    hub: &Arc<Hub>,
+    provider: &Arc<dyn Provider>,
+    pool: &Pool,
+    steps: Vec<Step>,
+) -> Result<(), String> {
     let mut doing = JoinSet::new();
     for step in steps {
         let (hub, provider, pool) = (hub.clone(), provider.clone(), pool.clone());
@@ -118,7 +147,7 @@ async fn round(hub: &Arc<Hub>, providers: &Providers, pool: &Pool) -> Result<Rou
         let done = done.unwrap_or_else(|panic| Err(format!("a step panicked: {panic}")));
         failed = failed.or(done.err());
     }
-    failed.map_or(Ok(outcome), Err)
+    failed.map_or(Ok(()), Err)
 }
 
 async fn take(hub: &Hub, provider: &dyn Provider, pool: &Pool, step: Step) -> Result<(), String> {
@@ -135,15 +164,15 @@ async fn take(hub: &Hub, provider: &dyn Provider, pool: &Pool, step: Step) -> Re
         Step::Forget(id) => {
             // One whose making was cut short is not listed; it goes here.
             provider.destroy(id).await.map_err(|error| error.to_string())?;
-            hub.store.machine_gone(id, now).await.map_err(worded)?;
+            let outcome = hub.store.machine_gone(id, now).await.map_err(worded)?;
+            hub.given_up(outcome);
             hub.agents.wake(id);
             hub.agents.forget(id);
             Ok(())
         }
         Step::Lost(id) => {
-            let GiveUp { reservation, machines } = hub.store.machine_lost(id, now).await.map_err(worded)?;
-            machines.into_iter().for_each(|machine| hub.queue.add(machine));
-            reservation.into_iter().for_each(|reservation| hub.watchers.changed(reservation));
+            let outcome = hub.store.machine_lost(id, now).await.map_err(worded)?;
+            hub.given_up(outcome);
             Ok(())
         }
     }

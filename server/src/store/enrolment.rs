@@ -1,18 +1,22 @@
 //! How an agent becomes a machine: once, with a join token.
 
 use super::event::{About, record};
-use super::machine::add_join_token;
-use super::row::{micros, text};
+use super::machine::{add_join_token, held, refuse_gone};
+use super::replace::{GiveUp, give_up, replace};
+use super::row::{MachineRow, micros, text};
 use super::schema::{join_token, machine};
-use super::{Failure, Store};
+use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::{Incarnation, MachineId, MachineName, Timestamp};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub struct Enrolled {
     pub id: MachineId,
     pub machine: MachineName,
     pub incarnation: Incarnation,
+    /// Of the incarnation before.
+    pub replaced: GiveUp,
 }
 
 impl Store {
@@ -33,6 +37,7 @@ impl Store {
         credential: String,
         now: Timestamp,
     ) -> Result<Enrolled, Failure> {
+        let ttl = self.ttl;
         self.write(move |conn| {
             let unknown = || {
                 Failure::Unauthorised(
@@ -45,33 +50,73 @@ impl Store {
                 .first(conn)
                 .optional()?
                 .ok_or_else(unknown)?;
-            let (name, incarnation, gone): (String, Option<String>, Option<i64>) = machine::table
-                .find(&machine_id)
-                .select((machine::name, machine::incarnation, machine::gone_at))
-                .first(conn)?;
-            if gone.is_some() {
-                return Err(Failure::Gone(format!("machine `{name}` is no longer wanted")));
-            }
-            let incarnation = match (used_by, incarnation) {
-                (Some(by), Some(incarnation)) if by == credential => {
-                    text("machine.incarnation", &incarnation)?
+            let row: MachineRow =
+                machine::table.find(&machine_id).select(MachineRow::as_select()).first(conn)?;
+            refuse_gone(&row)?;
+            match used_by {
+                // Once another has enrolled as this machine, the former one's token is as old as the former one.
+                Some(by) if by == credential && row.credential.as_ref() == Some(&by) => {
+                    let incarnation = row.incarnation.as_deref().ok_or_else(unknown)?;
+                    let incarnation = text("machine.incarnation", incarnation)?;
+                    return enrolled(&row, incarnation, GiveUp::default());
                 }
-                (None, _) if micros(now) < expires_at => Incarnation::new(now),
-                (Some(_), _) | (None, _) => return Err(unknown()),
-            };
+                None if micros(now) < expires_at => {}
+                Some(_) | None => return Err(unknown()),
+            }
+            let incarnation = Incarnation::new(now);
             diesel::update(join_token::table.find(&token))
                 .set(join_token::credential.eq(&credential))
                 .execute(conn)?;
-            diesel::update(machine::table.find(&machine_id))
-                .set((machine::credential.eq(&credential), machine::incarnation.eq(incarnation.to_string())))
-                .execute(conn)?;
-            record(conn, now, "machine.enrolled", About { machine: Some(&name), ..About::default() })?;
-            Ok(Enrolled {
-                id: text("machine.id", &machine_id)?,
-                machine: text("machine.name", &name)?,
-                incarnation,
-            })
+            begin(conn, &row, &credential, incarnation)?;
+            record(conn, now, "machine.enrolled", About { machine: Some(&row.name), ..About::default() })?;
+            let replaced = replace_holder(conn, &row, ttl, now)?;
+            enrolled(&row, incarnation, replaced)
         })
         .await
     }
+}
+
+fn enrolled(row: &MachineRow, incarnation: Incarnation, replaced: GiveUp) -> Result<Enrolled, Failure> {
+    let (id, machine) = (text("machine.id", &row.id)?, text("machine.name", &row.name)?);
+    Ok(Enrolled { id, machine, incarnation, replaced })
+}
+
+/// Nothing that was seen before says anything about this incarnation: it has to be seen clean first. UIDs go on, since
+/// its disk may be the old one.
+fn begin(
+    conn: &mut Conn,
+    row: &MachineRow,
+    credential: &str,
+    incarnation: Incarnation,
+) -> Result<(), Failure> {
+    diesel::update(machine::table.find(&row.id))
+        .set((
+            machine::credential.eq(credential),
+            machine::incarnation.eq(incarnation.to_string()),
+            machine::seen_generation.eq(0),
+            machine::seen_at.eq(None::<i64>),
+            machine::problem.eq(None::<String>),
+            machine::session.eq(None::<String>),
+            machine::former_sessions.eq(""),
+            machine::challenge.eq(None::<i64>),
+            machine::has_returned.eq(0),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Whoever had the incarnation before gets another machine. The seat stays open until the new one was seen clean.
+fn replace_holder(
+    conn: &mut Conn,
+    row: &MachineRow,
+    ttl: Duration,
+    now: Timestamp,
+) -> Result<GiveUp, Failure> {
+    let Some((seat, of)) = held(conn, &row.id)? else { return Ok(GiveUp::default()) };
+    if row.incarnation.is_none() || seat.given_up_at.is_some() || of.ended_at.is_some() {
+        return Ok(GiveUp::default());
+    }
+    let why = format!("machine `{}` was replaced by another under its name", row.name);
+    give_up(conn, text("assignment.id", &seat.id)?, &why, now)?;
+    replace(conn, &seat, &why, ttl, now)
 }

@@ -8,8 +8,11 @@ use super::schema::{assignment, join_token, machine, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::allocate::{Shortage, Want, allocate};
-use model::machine::{FIRST_UID, Holding, Machine};
+use model::machine::{Holding, Machine, Uids};
+use model::phase::{MachineState, machine_state};
+use model::pool::AfterUse;
 use model::report::Facts;
+use model::session::Quarantine;
 use model::spec::{AccountSpec, Spec};
 use model::{Epoch, Labels, MachineId, MachineName, PoolName, Timestamp};
 use std::collections::HashMap;
@@ -24,6 +27,7 @@ pub struct NewMachine {
     pub port: u16,
     pub labels: Labels,
     pub pool: Option<PoolName>,
+    pub uids: Uids,
     /// SHA-256 of the token that lets one agent enrol, and until when.
     pub join: Option<(String, Timestamp)>,
 }
@@ -109,12 +113,25 @@ impl Store {
         .await
     }
 
-    /// Takes a machine out of service. Whoever is on it loses the account first; then it goes.
-    pub async fn machine_retire(&self, name: &str, now: Timestamp) -> Result<Machine, Failure> {
-        let name = name.to_owned();
+    /// Has a machine that does not get clean try again at once.
+    pub async fn machine_clean(&self, name: &str, now: Timestamp) -> Result<Machine, Failure> {
+        let (name, ttl) = (name.to_owned(), self.ttl);
         self.write(move |conn| {
             let found = by_name(conn, &name)?;
-            retire(conn, &found, now)?;
+            let state = machine_state(&found, now, ttl);
+            let holding = found.holding.as_ref().filter(|holding| holding.is_leaving(now));
+            let Some(holding) = holding.filter(|_| found.quarantined.is_none()) else {
+                return Err(Failure::Conflict(not_leaving(&name, &state)));
+            };
+            diesel::update(assignment::table.find(holding.assignment.to_string()))
+                .set(assignment::attempts.eq(0))
+                .execute(conn)?;
+            diesel::update(machine::table.find(found.id.to_string()))
+                .set(machine::generation.eq(machine::generation + 1))
+                .execute(conn)?;
+            let reservation = holding.reservation.to_string();
+            let about = About { machine: Some(&name), reservation: Some(&reservation), detail: "" };
+            record(conn, now, "machine.clean_requested", about)?;
             by_name(conn, &name)
         })
         .await
@@ -149,28 +166,27 @@ impl Store {
             let row: MachineRow =
                 machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
             refuse_gone(&row)?;
-            if row.generation <= generation as i64 {
-                return Ok(None);
-            }
-            spec_of(conn, epoch, &row).map(Some)
-        })
-        .await
-    }
-
-    /// Takes away what is left of a machine that is retired, empty and known by nobody but its agent.
-    pub async fn machine_gone(&self, id: MachineId, now: Timestamp) -> Result<(), Failure> {
-        self.write(move |conn| {
-            diesel::update(machine::table.find(id.to_string()))
-                .set(machine::gone_at.eq(micros(now)))
-                .execute(conn)?;
-            Ok(())
+            news(conn, epoch, &row, generation)
         })
         .await
     }
 }
 
+fn not_leaving(name: &str, state: &MachineState) -> String {
+    let remedy = match state {
+        MachineState::Held => "release its reservation first, and it is cleaned",
+        MachineState::Maintenance(_) => "look at its reason (`berth machine get`)",
+        MachineState::Free
+        | MachineState::Cleaning
+        | MachineState::Unreachable { .. }
+        | MachineState::Retiring => "there is nothing to take away",
+    };
+    format!("nobody is leaving `{name}`, which is {}; {remedy}", state.name())
+}
+
 pub(crate) fn refuse_gone(row: &MachineRow) -> Result<(), Failure> {
-    if row.gone_at.is_some() {
+    // One retired out of quarantine is not waited for: whatever speaks for it is to take its accounts away.
+    if row.gone_at.is_some() || (row.quarantined.is_some() && row.retired_at.is_some()) {
         return Err(Failure::Gone(format!("machine `{}` is no longer wanted; its agent may stop", row.name)));
     }
     Ok(())
@@ -187,7 +203,7 @@ pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result
         created_at: micros(now),
         incarnation: None,
         credential: None,
-        next_uid: i64::from(FIRST_UID),
+        next_uid: i64::from(new.uids.range().first),
         generation: 1,
         seen_generation: 0,
         seen_at: None,
@@ -199,6 +215,12 @@ pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result
         aside_why: None,
         failures: 0,
         gone_at: None,
+        uids: new.uids.to_string(),
+        session: None,
+        former_sessions: String::new(),
+        challenge: None,
+        has_returned: 0,
+        quarantined: None,
     };
     diesel::insert_into(machine::table).values(row.clone()).execute(conn)?;
     if let Some((digest, expires_at)) = new.join {
@@ -221,20 +243,6 @@ pub(crate) fn add_join_token(
             join_token::expires_at.eq(micros(expires_at)),
         ))
         .execute(conn)?;
-    Ok(())
-}
-
-pub(crate) fn retire(conn: &mut Conn, found: &Machine, now: Timestamp) -> Result<(), Failure> {
-    if found.retired_at.is_some() {
-        return Ok(());
-    }
-    diesel::update(machine::table.find(found.id.to_string()))
-        .set((machine::retired_at.eq(micros(now)), machine::generation.eq(machine::generation + 1)))
-        .execute(conn)?;
-    record(conn, now, "machine.retired", About { machine: Some(found.name.as_str()), ..About::default() })?;
-    if let Some(holding) = &found.holding {
-        super::reservation::give_up(conn, holding.assignment, "its machine was retired", now)?;
-    }
     Ok(())
 }
 
@@ -296,6 +304,7 @@ pub(crate) fn by_name(conn: &mut Conn, name: &str) -> Result<Machine, Failure> {
 pub(crate) fn choose(
     conn: &mut Conn,
     want: &Want,
+    after: AfterUse,
     ttl: Duration,
     now: Timestamp,
 ) -> Result<Vec<Machine>, Failure> {
@@ -305,7 +314,7 @@ pub(crate) fn choose(
             .filter(machine::name.eq_any(names).and(machine::gone_at.is_null()))
             .select(MachineRow::as_select())
             .load(conn)?;
-        return chosen(allocate(want, &with_holdings(conn, rows)?, now, ttl));
+        return chosen(allocate(want, after, &with_holdings(conn, rows)?, now, ttl));
     }
     let mut candidates = Vec::new();
     let mut cursor = String::new();
@@ -315,8 +324,8 @@ pub(crate) fn choose(
         let last = page.last().map(|row| row.id.clone());
         let whole = (page.len() as i64) < limit;
         candidates.extend(readable(page.into_iter().map(|row| row.into_machine(None))));
-        match (allocate(want, &candidates, now, ttl), last) {
-            (Err(Shortage::TooFew { .. }), Some(last)) if !whole => cursor = last,
+        match (allocate(want, after, &candidates, now, ttl), last) {
+            (Err(_), Some(last)) if !whole => cursor = last,
             (outcome, _) => return chosen(outcome),
         }
         limit *= 2;
@@ -346,6 +355,20 @@ fn unheld(conn: &mut Conn, after: &str, limit: i64) -> QueryResult<Vec<MachineRo
         .load(conn)
 }
 
+/// The spec of a machine when it is newer than `generation`, and one that a machine in quarantine may hear.
+pub(crate) fn news(
+    conn: &mut Conn,
+    epoch: Epoch,
+    row: &MachineRow,
+    generation: u64,
+) -> Result<Option<Spec>, Failure> {
+    let is_told = row.quarantine()?.is_none_or(Quarantine::is_told);
+    if !is_told || row.generation as u64 <= generation {
+        return Ok(None);
+    }
+    spec_of(conn, epoch, row).map(Some)
+}
+
 /// What a machine should have now.
 pub(crate) fn spec_of(conn: &mut Conn, epoch: Epoch, row: &MachineRow) -> Result<Spec, Failure> {
     let live = assignment::table
@@ -355,14 +378,16 @@ pub(crate) fn spec_of(conn: &mut Conn, epoch: Epoch, row: &MachineRow) -> Result
         .filter(reservation::ended_at.is_null())
         .select((AssignmentRow::as_select(), ReservationRow::as_select()))
         .load::<(AssignmentRow, ReservationRow)>(conn)?;
+    let uids = text::<Uids>("machine.uids", &row.uids)?.range();
     let accounts = live.into_iter().map(account_spec).collect::<Result<_, _>>()?;
-    Ok(Spec { epoch, generation: row.generation as u64, accounts })
+    Ok(Spec { epoch, generation: row.generation as u64, uids, accounts })
 }
 
 fn account_spec((seat, reservation): (AssignmentRow, ReservationRow)) -> Result<AccountSpec, Failure> {
     let account: StoredAccount = json("reservation.account", &reservation.account)?;
     Ok(AccountSpec {
         assignment: text("assignment.id", &seat.id)?,
+        reservation: Some(text("reservation.id", &reservation.id)?),
         name: text("reservation.username", &reservation.username)?,
         uid: seat.uid as u32,
         password_hash: account.password_hash,

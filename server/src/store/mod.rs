@@ -3,11 +3,14 @@
 //! Writes go through one writer and are committed in groups; reads have connections of their own. Functions are named
 //! noun first, and take `now` as an argument.
 
+mod cleaning;
 mod connection;
 mod enrolment;
 mod event;
+mod leaving;
 mod machine;
 mod pool;
+mod replace;
 mod report;
 mod reservation;
 mod row;
@@ -18,8 +21,9 @@ mod writer;
 pub(crate) use connection::Conn;
 pub use enrolment::Enrolled;
 pub use machine::NewMachine;
+pub use replace::GiveUp;
 pub use report::{Received, Seen};
-pub use reservation::{GiveUp, Key, NewReservation};
+pub use reservation::{Key, NewReservation};
 pub use row::StoredAccount;
 pub use writer::{CommitHook, CommitSide};
 

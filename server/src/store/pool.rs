@@ -1,17 +1,31 @@
 //! Pools: what is wanted, and the machines each has.
 
 use super::event::{About, record};
-use super::machine::{NewMachine, by_id, insert, retire};
-use super::reservation::{GiveUp, give_up, replace};
-use super::row::{AssignmentRow, json, micros, readable, text, to_json};
-use super::schema::{assignment, machine, pool};
+use super::machine::{NewMachine, insert};
+use super::row::{json, micros, readable, text, time_option, to_json};
+use super::schema::{assignment, machine, pool, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
-use model::pool::{Member, Pool};
+use model::pool::{AfterUse, Member, Pool, Seat};
 use model::{Labels, MachineId, PoolName, Timestamp};
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-type Row = (String, String, String, i64, String, Option<String>);
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = pool)]
+struct PoolRow {
+    name: String,
+    provider: String,
+    image: String,
+    size: i64,
+    labels: String,
+    problem: Option<String>,
+    uids: String,
+    after_use: String,
+    losses_accepted_until: Option<i64>,
+}
+
+/// As in the SQL of [`super::leaving`].
+const RECYCLE: &str = "recycle";
 
 impl Store {
     /// Sets what is wanted of a pool, and makes it when there is none of that name.
@@ -22,6 +36,11 @@ impl Store {
                 pool::image.eq(&wanted.image),
                 pool::size.eq(i64::from(wanted.size)),
                 pool::labels.eq(to_json(&wanted.labels)?),
+                pool::uids.eq(wanted.uids.to_string()),
+                pool::after_use.eq(match wanted.after_use {
+                    AfterUse::Clean => "clean",
+                    AfterUse::Recycle => RECYCLE,
+                }),
             );
             let there =
                 diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
@@ -39,7 +58,7 @@ impl Store {
 
     pub async fn pool_list(&self) -> Result<Vec<Pool>, Failure> {
         self.read(|conn| {
-            let rows: Vec<Row> = pool::table.order(pool::name).load(conn)?;
+            let rows: Vec<PoolRow> = pool::table.order(pool::name).select(PoolRow::as_select()).load(conn)?;
             Ok(readable(rows.into_iter().map(into_pool)))
         })
         .await
@@ -53,6 +72,29 @@ impl Store {
         self.write(move |conn| {
             diesel::update(pool::table.find(name.as_str())).set(pool::problem.eq(problem)).execute(conn)?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Until then whatever its provider does not list is believed to be gone.
+    pub async fn pool_accept_losses(
+        &self,
+        name: PoolName,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Pool, Failure> {
+        self.write(move |conn| {
+            let found = find(conn, &name)?;
+            diesel::update(pool::table.find(name.as_str()))
+                .set(pool::losses_accepted_until.eq(micros(until)))
+                .execute(conn)?;
+            record(
+                conn,
+                now,
+                "pool.losses_accepted",
+                About { detail: &format!("{name}: until {until}"), ..About::default() },
+            )?;
+            Ok(Pool { losses_accepted_until: Some(until), ..found })
         })
         .await
     }
@@ -87,54 +129,6 @@ impl Store {
         })
         .await
     }
-
-    /// Retires a machine unless somebody was given it meanwhile.
-    pub async fn machine_retire_idle(&self, id: MachineId, now: Timestamp) -> Result<(), Failure> {
-        self.write(move |conn| {
-            let found = by_id(conn, &id.to_string())?;
-            if found.holding.is_some() {
-                return Ok(());
-            }
-            retire(conn, &found, now)
-        })
-        .await
-    }
-
-    /// A machine is no longer there: whoever held it has lost it, and gets another if there is one.
-    pub async fn machine_lost(&self, id: MachineId, now: Timestamp) -> Result<GiveUp, Failure> {
-        let ttl = self.ttl;
-        self.write(move |conn| {
-            let found = by_id(conn, &id.to_string())?;
-            retire_lost(conn, id, now)?;
-            let why = format!("machine `{}` has vanished", found.name);
-            record(
-                conn,
-                now,
-                "machine.lost",
-                About { machine: Some(found.name.as_str()), ..About::default() },
-            )?;
-            let Some(holding) = found.holding else { return Ok(GiveUp::default()) };
-            let seat: AssignmentRow = assignment::table
-                .find(holding.assignment.to_string())
-                .select(AssignmentRow::as_select())
-                .first(conn)?;
-            let was_given_up = seat.given_up_at.is_some();
-            give_up(conn, holding.assignment, &why, now)?;
-            // The account went with the machine.
-            diesel::update(assignment::table.find(&seat.id))
-                .set(assignment::cleaned_at.eq(micros(now)))
-                .execute(conn)?;
-            if was_given_up { Ok(GiveUp::default()) } else { replace(conn, &seat, &why, ttl, now) }
-        })
-        .await
-    }
-}
-
-fn retire_lost(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
-    diesel::update(machine::table.find(id.to_string()))
-        .set((machine::retired_at.eq(micros(now)), machine::gone_at.eq(micros(now))))
-        .execute(conn)?;
-    Ok(())
 }
 
 fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
@@ -148,18 +142,14 @@ fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
         port: 0,
         labels: Labels::try_from(labels).map_err(Failure::Conflict)?,
         pool: Some(wanted.name.clone()),
+        uids: wanted.uids,
         join: None,
     })
 }
 
 fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
     let of_pool = machine::pool.eq(name.as_str()).and(machine::gone_at.is_null());
-    let held: Vec<String> = assignment::table
-        .inner_join(machine::table)
-        .filter(assignment::cleaned_at.is_null().and(of_pool))
-        .select(machine::id)
-        .load(conn)?;
-    let held: HashSet<String> = held.into_iter().collect();
+    let seats = seats(conn, name)?;
     let rows: Vec<(String, Option<i64>, Option<String>)> = machine::table
         .filter(of_pool)
         .order(machine::id)
@@ -170,26 +160,56 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
             Ok(Member {
                 id: text("machine.id", &id)?,
                 retired: retired_at.is_some(),
-                held: held.contains(&id),
+                held: seats.get(&id).is_some_and(|seat| seat.holds()),
                 enrolled: incarnation.is_some(),
             })
         })
         .collect()
 }
 
+/// The open seats on a pool's machines.
+fn seats(conn: &mut Conn, name: &PoolName) -> Result<HashMap<String, Seat>, Failure> {
+    let after_use: Option<String> =
+        pool::table.find(name.as_str()).select(pool::after_use).first(conn).optional()?;
+    let recycles = after_use.as_deref() == Some(RECYCLE);
+    type Row = (String, Option<String>, Option<i64>, Option<i64>, i64);
+    let rows: Vec<Row> = assignment::table
+        .inner_join(machine::table)
+        .inner_join(reservation::table)
+        .filter(assignment::cleaned_at.is_null())
+        .filter(machine::pool.eq(name.as_str()).and(machine::gone_at.is_null()))
+        .select((
+            machine::id,
+            machine::quarantined,
+            assignment::given_up_at,
+            reservation::ended_at,
+            reservation::sudo,
+        ))
+        .load(conn)?;
+    let seat = |(id, quarantined, given_up_at, ended_at, sudo): Row| {
+        let is_recycled = recycles || sudo != 0 || quarantined.is_some();
+        (id, Seat { has_ended: given_up_at.is_some() || ended_at.is_some(), is_recycled })
+    };
+    Ok(rows.into_iter().map(seat).collect())
+}
+
 fn find(conn: &mut Conn, name: &PoolName) -> Result<Pool, Failure> {
-    let row: Option<Row> = pool::table.find(name.as_str()).first(conn).optional()?;
+    let row: Option<PoolRow> =
+        pool::table.find(name.as_str()).select(PoolRow::as_select()).first(conn).optional()?;
     let missing = || Failure::NotFound(format!("there is no pool `{name}`; GET /v1/pools lists them"));
     into_pool(row.ok_or_else(missing)?)
 }
 
-fn into_pool((name, provider, image, size, labels, problem): Row) -> Result<Pool, Failure> {
+fn into_pool(row: PoolRow) -> Result<Pool, Failure> {
     Ok(Pool {
-        name: text("pool.name", &name)?,
-        provider,
-        image,
-        size: size as u32,
-        labels: json("pool.labels", &labels)?,
-        problem,
+        name: text("pool.name", &row.name)?,
+        provider: row.provider,
+        image: row.image,
+        size: row.size as u32,
+        labels: json("pool.labels", &row.labels)?,
+        uids: text("pool.uids", &row.uids)?,
+        after_use: if row.after_use == RECYCLE { AfterUse::Recycle } else { AfterUse::Clean },
+        losses_accepted_until: time_option(row.losses_accepted_until)?,
+        problem: row.problem,
     })
 }

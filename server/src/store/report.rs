@@ -1,16 +1,21 @@
 //! Reports of agents: what a machine was seen to have becomes facts here, in one place.
 
+use super::cleaning::{self, words};
 use super::event::{About, record};
-use super::machine::{held, refuse_gone, spec_of};
+use super::machine::{held, news, refuse_gone};
 use super::row::{AssignmentRow, MachineRow, ReservationRow, micros, text, to_json};
 use super::schema::{assignment, machine};
-use super::sql::Value::{Number, Text, TextOrNull};
+use super::sql::Value::{Number, NumberOrNull, Text, TextOrNull};
 use super::sql::execute;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
+use model::cleaning::Cleaning;
+use model::phase::CLEAN_TRIES;
 use model::report::{AccountState, Report};
+use model::session::{Claim, Quarantine, Verdict};
 use model::spec::Spec;
-use model::{Incarnation, MachineId, ReservationId, Timestamp};
+use model::wire::SyncRequest;
+use model::{AssignmentId, Incarnation, MachineId, ReservationId, Timestamp};
 
 /// What a report came to.
 #[derive(Debug)]
@@ -21,6 +26,12 @@ pub struct Received {
     /// Present when it is newer than what was reported.
     pub spec: Option<Spec>,
     pub seen: Vec<Seen>,
+    /// The report did not count: whoever wrote it may be dead. It is answered with this, at once.
+    pub challenge: Option<u64>,
+    /// Cleanings that have ended and need not be told again.
+    pub kept: Vec<AssignmentId>,
+    /// Those among them that are news.
+    pub cleaned: Vec<Cleaning>,
 }
 
 /// What a report changed.
@@ -35,26 +46,113 @@ pub enum Seen {
 }
 
 impl Store {
-    /// Records that a machine was seen, and what it has, if it speaks of its newest generation.
+    /// Records that a machine was seen, and what it has, if it speaks of its newest generation. `fresh` is a random
+    /// number, for a challenge.
     pub async fn machine_report(
         &self,
         credential: String,
-        incarnation: Incarnation,
-        report: Report,
+        request: SyncRequest,
+        fresh: u64,
         now: Timestamp,
     ) -> Result<Received, Failure> {
         let epoch = self.epoch;
         self.write(move |conn| {
-            let row = machine_of(conn, &credential, incarnation)?;
+            let mut row = machine_of(conn, &credential, request.incarnation)?;
             refuse_gone(&row)?;
-            let seen = receive(conn, &row, &report, now)?;
-            let newer = row.generation > report.generation as i64;
-            let spec = if newer { Some(spec_of(conn, epoch, &row)?) } else { None };
-            let machine = text("machine.id", &row.id)?;
-            Ok(Received { machine, retired: row.retired_at.is_some(), spec, seen })
+            let mut received = Received::nothing(&row)?;
+            hear(conn, &mut row, &request, fresh, &mut received, now)?;
+            if received.challenge.is_none() {
+                received.spec = news(conn, epoch, &row, request.report.generation)?;
+            }
+            Ok(received)
         })
         .await
     }
+}
+
+impl Received {
+    fn nothing(row: &MachineRow) -> Result<Self, Failure> {
+        Ok(Self {
+            machine: text("machine.id", &row.id)?,
+            retired: row.retired_at.is_some(),
+            spec: None,
+            seen: vec![],
+            challenge: None,
+            kept: vec![],
+            cleaned: vec![],
+        })
+    }
+}
+
+/// Whether a letter counts, before what it says.
+fn hear(
+    conn: &mut Conn,
+    row: &mut MachineRow,
+    request: &SyncRequest,
+    fresh: u64,
+    received: &mut Received,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    if row.quarantined.is_some() {
+        let values = &[Number(micros(now)), Text(&row.id)];
+        execute(conn, "UPDATE machine SET seen_at = ? WHERE id = ?", values)?;
+        return Ok(());
+    }
+    let mut claim = row.claim();
+    match claim.hear(&request.session, request.challenge, fresh) {
+        Verdict::Challenged(challenge) => {
+            received.challenge = Some(challenge);
+            let values = &[Number(challenge as i64), Text(&row.id)];
+            execute(conn, "UPDATE machine SET challenge = ? WHERE id = ?", values)?;
+            Ok(())
+        }
+        Verdict::Cloned => quarantine(conn, row, Quarantine::Cloned, "", now),
+        Verdict::Counts => receive(conn, row, &claim, &request.report, received, now),
+    }
+}
+
+fn quarantine(
+    conn: &mut Conn,
+    row: &mut MachineRow,
+    why: Quarantine,
+    detail: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let values = &[Text(why.name()), Number(micros(now)), Text(&row.id)];
+    execute(conn, "UPDATE machine SET quarantined = ?, seen_at = ? WHERE id = ?", values)?;
+    row.quarantined = Some(why.name().to_owned());
+    let detail = if detail.is_empty() { why.to_string() } else { format!("{why}: {detail}") };
+    record(
+        conn,
+        now,
+        "machine.quarantined",
+        About { machine: Some(&row.name), detail: &detail, ..About::default() },
+    )
+}
+
+/// How a report shows that this database is older than what it has told.
+fn ahead(
+    conn: &mut Conn,
+    row: &MachineRow,
+    report: &Report,
+    held: Option<&str>,
+) -> QueryResult<Option<String>> {
+    if report.generation > row.generation as u64 {
+        let (seen, known) = (report.generation, row.generation);
+        return Ok(Some(format!("it has seen generation {seen}, and {known} is the newest here")));
+    }
+    let ready = report.accounts.iter().filter(|account| account.state == AccountState::Ready);
+    for account in ready {
+        let id = account.assignment.to_string();
+        if held == Some(id.as_str()) {
+            continue;
+        }
+        let known: i64 = assignment::table.find(&id).count().get_result(conn)?;
+        if known == 0 {
+            return Ok(Some(format!("account `{}` is on it, and unknown here", account.name)));
+        }
+    }
+    Ok(None)
 }
 
 fn machine_of(conn: &mut Conn, credential: &str, incarnation: Incarnation) -> Result<MachineRow, Failure> {
@@ -68,35 +166,52 @@ fn machine_of(conn: &mut Conn, credential: &str, incarnation: Incarnation) -> Re
     })
 }
 
-fn receive(conn: &mut Conn, row: &MachineRow, report: &Report, now: Timestamp) -> Result<Vec<Seen>, Failure> {
+fn receive(
+    conn: &mut Conn,
+    row: &mut MachineRow,
+    claim: &Claim,
+    report: &Report,
+    received: &mut Received,
+    now: Timestamp,
+) -> Result<(), Failure> {
     let held = held(conn, &row.id)?;
+    let held_id = held.as_ref().map(|(seat, _)| seat.id.clone());
+    if let Some(why) = ahead(conn, row, report, held_id.as_deref())? {
+        return quarantine(conn, row, Quarantine::Ahead, &why, now);
+    }
+    received.cleaned = cleaning::keep(conn, &row.id, &report.cleanings)?;
+    let heard = report.cleanings.iter().take(cleaning::MOST_AT_ONCE);
+    let ended = heard.filter(|cleaning| cleaning.ended_at.is_some());
+    received.kept = ended.map(|cleaning| cleaning.assignment).collect();
     let current = report.generation as i64 == row.generation;
-    let problem = problem(row, report, held.as_ref().map(|(seat, _)| seat.id.as_str()));
-    let seen_generation = if current { row.generation } else { row.seen_generation };
-    let mut seen = Vec::new();
-    if seen_generation != row.seen_generation {
-        let held =
-            held.as_ref().map(|(_, reservation)| text("reservation.id", &reservation.id)).transpose()?;
-        seen.push(Seen::Settled(held));
+    if current && row.seen_generation != row.generation {
+        let of = held.as_ref().map(|(_, of)| text("reservation.id", &of.id)).transpose()?;
+        received.seen.push(Seen::Settled(of));
     }
     // A report of an older generation says nothing about what is wanted now.
     if let (true, Some((seat, reservation))) = (current, held) {
-        seen.extend(receive_seat(conn, row, &seat, &reservation, report, now)?);
+        received.seen.extend(receive_seat(conn, row, &seat, &reservation, report, now)?);
     }
-    let works = seen.iter().any(|seen| matches!(seen, Seen::Ready(_)));
+    let works = received.seen.iter().any(|seen| matches!(seen, Seen::Ready(_)));
+    let problem = problem(report, held_id.as_deref());
     execute(
         conn,
-        "UPDATE machine SET seen_at = ?, seen_generation = ?, problem = ?, facts = ?, failures = ? WHERE id = ?",
+        "UPDATE machine SET seen_at = ?, seen_generation = ?, problem = ?, facts = ?, failures = ?, \
+         session = ?, former_sessions = ?, challenge = ?, has_returned = ? WHERE id = ?",
         &[
             Number(micros(now)),
-            Number(seen_generation),
+            Number(if current { row.generation } else { row.seen_generation }),
             TextOrNull(problem.as_deref()),
             Text(&to_json(&report.facts)?),
             Number(if works { 0 } else { row.failures }),
+            TextOrNull(claim.session.as_deref()),
+            Text(&claim.formers.join(" ")),
+            NumberOrNull(claim.challenge.map(|challenge| challenge as i64)),
+            Number(claim.has_returned.into()),
             Text(&row.id),
         ],
     )?;
-    Ok(seen)
+    Ok(())
 }
 
 fn receive_seat(
@@ -112,10 +227,16 @@ fn receive_seat(
     let ended = reservation.ended_at.is_some() || seat.given_up_at.is_some();
     let target = assignment::table.find(&seat.id);
     match (there.map(|account| &account.state), ended) {
+        // Who was root may have taught the agent to say so: only the machine's end counts.
+        (None | Some(AccountState::Refused { .. }), true) if reservation.sudo != 0 && row.pool.is_some() => {
+            Ok(None)
+        }
         (None | Some(AccountState::Refused { .. }), true) => {
             let values = &[Number(micros(now)), Text(&seat.id)];
             execute(conn, "UPDATE assignment SET cleaned_at = ? WHERE id = ?", values)?;
-            let about = About { machine: Some(&row.name), reservation: Some(&reservation.id), detail: "" };
+            let detail = words(&reservation.username, seat, &report.cleanings);
+            let about =
+                About { machine: Some(&row.name), reservation: Some(&reservation.id), detail: &detail };
             record(conn, now, "machine.cleaned", about)?;
             Ok(Some(Seen::Clean(id)))
         }
@@ -138,6 +259,13 @@ fn receive_seat(
             diesel::update(target)
                 .set((assignment::attempts.eq(i64::from(*attempts)), assignment::last_error.eq(why)))
                 .execute(conn)?;
+            if seat.attempts < i64::from(CLEAN_TRIES) && *attempts >= CLEAN_TRIES {
+                let why: String = why.chars().take(Cleaning::LONGEST_LINE).collect();
+                let detail = format!("{} after {attempts} tries: {why}", reservation.username);
+                let about =
+                    About { machine: Some(&row.name), reservation: Some(&reservation.id), detail: &detail };
+                record(conn, now, "machine.unclean", about)?;
+            }
             Ok(None)
         }
         (None | Some(AccountState::Ready | AccountState::Leaving { .. }), false)
@@ -146,13 +274,7 @@ fn receive_seat(
 }
 
 /// Anything that keeps this machine from being given away, beyond the account it is to have.
-fn problem(row: &MachineRow, report: &Report, held: Option<&str>) -> Option<String> {
-    if report.generation as i64 > row.generation {
-        return Some(format!(
-            "it has seen generation {}, this database knows only {}: was a backup restored? retire it and register it anew",
-            report.generation, row.generation
-        ));
-    }
+fn problem(report: &Report, held: Option<&str>) -> Option<String> {
     let foreign =
         report.accounts.iter().find(|account| Some(account.assignment.to_string().as_str()) != held);
     foreign

@@ -1,28 +1,25 @@
 //! Reservations: made, extended, ended, and their machines replaced.
 
 use super::event::{About, record};
+use super::leaving::leave_all;
 use super::machine::choose;
 use super::row::{
     AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, readable, text, time_option, to_json,
 };
-use super::schema::{assignment, idempotency, machine, reservation};
+use super::schema::{assignment, idempotency, machine, meta, reservation};
 use super::sql::Value::{Number, Text, TextOrNull};
 use super::sql::execute;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
-use jiff::SignedDuration;
-use model::allocate::{Shortage, Want};
-use model::machine::Machine;
+use model::allocate::Want;
+use model::machine::{Machine, Uids};
+use model::pool::AfterUse;
 use model::reservation::{Assignment, EndedBy, Reservation};
-use model::{AssignmentId, Labels, MachineId, ReservationId, Timestamp, UserName};
+use model::{AssignmentId, Labels, ReservationId, Timestamp, UidRange, UserName};
 use std::collections::HashMap;
-use std::time::Duration;
 
-/// How long a machine is kept back after it failed, doubled with every failure in a row.
-const ASIDE: SignedDuration = SignedDuration::from_mins(1);
-const ASIDE_DOUBLINGS: i64 = 6;
-/// A reservation whose machines were replaced so often fails: the ask itself must be at fault.
-const REPLACEMENTS_PER_SEAT: usize = 3;
+/// Where in `meta` the fleet's next UID is.
+const FLEET_UID: &str = "next_fleet_uid";
 
 pub struct NewReservation {
     pub username: UserName,
@@ -66,14 +63,6 @@ impl Key {
     }
 }
 
-/// What became of a machine that was given up.
-#[derive(Debug, Default)]
-pub struct GiveUp {
-    pub reservation: Option<ReservationId>,
-    /// Whose specs changed.
-    pub machines: Vec<MachineId>,
-}
-
 impl Store {
     /// All or nothing, in one transaction. Returns the reservation and whether it is new.
     pub async fn reservation_create(
@@ -87,7 +76,7 @@ impl Store {
             if let Some(id) = key.as_ref().map(|key| key.find(conn)).transpose()?.flatten() {
                 return Ok((load(conn, &id)?, false));
             }
-            let chosen = choose(conn, &new.want, ttl, now)?;
+            let chosen = choose(conn, &new.want, after(new.account.sudo), ttl, now)?;
             let row = insert(conn, &new, now)?;
             let seats = chosen.iter().map(|machine| seat(conn, &row.id, machine, now));
             let seats = seats.collect::<Result<_, _>>()?;
@@ -207,29 +196,6 @@ impl Store {
         .await
     }
 
-    /// Gives up a machine that could not be made ready and puts another in its place, or ends the reservation.
-    pub async fn assignment_give_up(
-        &self,
-        id: AssignmentId,
-        why: String,
-        set_aside: bool,
-        now: Timestamp,
-    ) -> Result<GiveUp, Failure> {
-        let ttl = self.ttl;
-        self.write(move |conn| {
-            let row = assignment_row(conn, id)?;
-            if row.given_up_at.is_some() || row.cleaned_at.is_some() || row.ready_at.is_some() {
-                return Ok(GiveUp::default());
-            }
-            if set_aside {
-                put_aside(conn, &row.machine_id, &why, now)?;
-            }
-            give_up(conn, id, &why, now)?;
-            replace(conn, &row, &why, ttl, now)
-        })
-        .await
-    }
-
     /// Forgets idempotency keys after a day.
     pub async fn keys_forget(&self, now: Timestamp) -> Result<(), Failure> {
         let before = micros(now) - 24 * 3600 * 1_000_000;
@@ -239,10 +205,6 @@ impl Store {
         })
         .await
     }
-}
-
-fn assignment_row(conn: &mut Conn, id: AssignmentId) -> Result<AssignmentRow, Failure> {
-    Ok(assignment::table.find(id.to_string()).select(AssignmentRow::as_select()).first(conn)?)
 }
 
 fn insert(conn: &mut Conn, new: &NewReservation, now: Timestamp) -> Result<ReservationRow, Failure> {
@@ -262,23 +224,33 @@ fn insert(conn: &mut Conn, new: &NewReservation, now: Timestamp) -> Result<Reser
         ended_at: None,
         ended_by: None,
         reason: None,
+        sudo: new.account.sudo.into(),
     };
     diesel::insert_into(reservation::table).values(row.clone()).execute(conn)?;
     Ok(row)
 }
 
+/// Somebody who was root may have left anything: see [`AfterUse`].
+pub(crate) fn after(sudo: bool) -> AfterUse {
+    if sudo { AfterUse::Recycle } else { AfterUse::Clean }
+}
+
 /// Gives a machine to a reservation, with a UID that machine never gave to anybody.
-fn seat(
+pub(crate) fn seat(
     conn: &mut Conn,
     reservation: &str,
     machine: &Machine,
     now: Timestamp,
 ) -> Result<Assignment, Failure> {
     // Nobody else writes between the look at this machine and here.
+    let uid = match machine.uids {
+        Uids::Own(_) => machine.next_uid,
+        Uids::Fleet => fleet_uid(conn, machine.uids.range())?,
+    };
     execute(
         conn,
         "UPDATE machine SET next_uid = ?, generation = generation + 1 WHERE id = ?",
-        &[Number(i64::from(machine.next_uid) + 1), Text(&machine.id.to_string())],
+        &[Number(i64::from(uid) + 1), Text(&machine.id.to_string())],
     )?;
     let seat = Assignment {
         id: AssignmentId::new(now),
@@ -286,7 +258,7 @@ fn seat(
         machine_name: machine.name.clone(),
         host: machine.host.clone(),
         port: machine.port,
-        uid: machine.next_uid,
+        uid,
         created_at: now,
         ready_at: None,
         given_up_at: None,
@@ -296,6 +268,27 @@ fn seat(
     };
     diesel::insert_into(assignment::table).values(AssignmentRow::new(reservation, &seat)).execute(conn)?;
     Ok(seat)
+}
+
+/// The next of the sequence that all machines of the fleet draw from.
+fn fleet_uid(conn: &mut Conn, range: UidRange) -> Result<u32, Failure> {
+    let kept: Option<String> = meta::table.find(FLEET_UID).select(meta::value).first(conn).optional()?;
+    let is_first = kept.is_none();
+    let uid: u32 = kept.map_or(Ok(range.first), |kept| text("meta.value", &kept))?;
+    if !range.contains(uid) {
+        return Err(Failure::Conflict(
+            "the UIDs of the fleet are used up; set another range for its pools".into(),
+        ));
+    }
+    let next = (uid + 1).to_string();
+    if is_first {
+        diesel::insert_into(meta::table)
+            .values((meta::key.eq(FLEET_UID), meta::value.eq(next)))
+            .execute(conn)?;
+    } else {
+        diesel::update(meta::table.find(FLEET_UID)).set(meta::value.eq(next)).execute(conn)?;
+    }
+    Ok(uid)
 }
 
 /// A newer generation for every machine that still has something of this reservation.
@@ -310,7 +303,12 @@ fn bump(conn: &mut Conn, reservation: &str) -> Result<(), Failure> {
 }
 
 /// Ends a reservation, in the database and in `found`.
-fn end(conn: &mut Conn, found: &mut Reservation, by: EndedBy, now: Timestamp) -> Result<(), Failure> {
+pub(crate) fn end(
+    conn: &mut Conn,
+    found: &mut Reservation,
+    by: EndedBy,
+    now: Timestamp,
+) -> Result<(), Failure> {
     end_row(conn, &found.id.to_string(), &by, now)?;
     found.unconfirm();
     (found.ended_at, found.ended_by) = (Some(now), Some(by));
@@ -330,97 +328,9 @@ fn end_row(conn: &mut Conn, id: &str, by: &EndedBy, now: Timestamp) -> Result<()
         "UPDATE reservation SET ended_at = ?, ended_by = ?, reason = ?, account = '{}' WHERE id = ?",
         &[Number(micros(now)), Text(kind), TextOrNull(reason), Text(id)],
     )?;
-    bump(conn, id)?;
+    leave_all(conn, id, now)?;
     let about = About { reservation: Some(id), detail: reason.unwrap_or_default(), ..About::default() };
     record(conn, now, &format!("reservation.{kind}"), about)
-}
-
-pub(crate) fn give_up(conn: &mut Conn, id: AssignmentId, why: &str, now: Timestamp) -> Result<(), Failure> {
-    diesel::update(assignment::table.find(id.to_string()))
-        .set((assignment::given_up_at.eq(micros(now)), assignment::last_error.eq(why)))
-        .execute(conn)?;
-    let machines = assignment::table.find(id.to_string()).select(assignment::machine_id);
-    diesel::update(machine::table.filter(machine::id.eq_any(machines)))
-        .set(machine::generation.eq(machine::generation + 1))
-        .execute(conn)?;
-    Ok(())
-}
-
-fn put_aside(conn: &mut Conn, machine: &str, why: &str, now: Timestamp) -> Result<(), Failure> {
-    let row: MachineRow = machine::table.find(machine).select(MachineRow::as_select()).first(conn)?;
-    let doublings = row.failures.clamp(0, ASIDE_DOUBLINGS) as i32;
-    let until = now + ASIDE * 2_i32.pow(doublings as u32);
-    diesel::update(machine::table.find(machine))
-        .set((
-            machine::aside_until.eq(micros(until)),
-            machine::aside_why.eq(why),
-            machine::failures.eq(machine::failures + 1),
-        ))
-        .execute(conn)?;
-    record(
-        conn,
-        now,
-        "machine.set_aside",
-        About { machine: Some(&row.name), detail: why, ..About::default() },
-    )
-}
-
-/// Another machine for a seat that lost its own; the reservation fails when there is none to be had.
-pub(crate) fn replace(
-    conn: &mut Conn,
-    lost: &AssignmentRow,
-    why: &str,
-    ttl: Duration,
-    now: Timestamp,
-) -> Result<GiveUp, Failure> {
-    let mut found = load(conn, &lost.reservation_id)?;
-    let mut machines: Vec<MachineId> = vec![text("machine.id", &lost.machine_id)?];
-    if found.ended_at.is_some() || found.expires_at <= now {
-        return Ok(GiveUp { reservation: Some(found.id), machines });
-    }
-    let spent = found.seats.len() > found.count as usize * (1 + REPLACEMENTS_PER_SEAT);
-    let tried: Vec<MachineId> = found.seats.iter().map(|seat| seat.machine).collect();
-    let another =
-        if found.named || spent { None } else { choose_another(conn, &found.labels, &tried, ttl, now)? };
-    match another {
-        Some(machine) => {
-            seat(conn, &lost.reservation_id, &machine, now)?;
-            record(
-                conn,
-                now,
-                "reservation.replaced",
-                About { reservation: Some(&lost.reservation_id), detail: why, ..About::default() },
-            )?;
-            machines.push(machine.id);
-        }
-        None => {
-            end(conn, &mut found, EndedBy::Failed(why.to_owned()), now)?;
-            machines.extend(found.live_seats().map(|seat| seat.machine));
-        }
-    }
-    Ok(GiveUp { reservation: Some(found.id), machines })
-}
-
-/// A free machine this reservation has not had yet.
-fn choose_another(
-    conn: &mut Conn,
-    labels: &Labels,
-    tried: &[MachineId],
-    ttl: Duration,
-    now: Timestamp,
-) -> Result<Option<Machine>, Failure> {
-    for count in 1..=tried.len() as u32 + 1 {
-        match choose(conn, &Want::Count { count, labels: labels.clone() }, ttl, now) {
-            Ok(found) => {
-                if let Some(fresh) = found.into_iter().find(|machine| !tried.contains(&machine.id)) {
-                    return Ok(Some(fresh));
-                }
-            }
-            Err(Failure::Shortage(Shortage::TooFew { .. })) => return Ok(None),
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(None)
 }
 
 pub(crate) fn load(conn: &mut Conn, id: &str) -> Result<Reservation, Failure> {

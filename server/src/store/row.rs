@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use model::account::{PasswordHash, Shell, SshKey};
 use model::machine::{Holding, Machine, SetAside};
 use model::reservation::{Assignment, EndedBy, Reservation};
+use model::session::{Claim, Quarantine};
 use model::{GroupName, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -33,6 +34,13 @@ pub(crate) struct MachineRow {
     pub aside_why: Option<String>,
     pub failures: i64,
     pub gone_at: Option<i64>,
+    pub uids: String,
+    pub session: Option<String>,
+    /// With blanks between.
+    pub former_sessions: String,
+    pub challenge: Option<i64>,
+    pub has_returned: i64,
+    pub quarantined: Option<String>,
 }
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -49,6 +57,7 @@ pub(crate) struct ReservationRow {
     pub ended_at: Option<i64>,
     pub ended_by: Option<String>,
     pub reason: Option<String>,
+    pub sudo: i64,
 }
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -65,6 +74,7 @@ pub(crate) struct AssignmentRow {
     pub cleaned_at: Option<i64>,
     pub attempts: i64,
     pub last_error: Option<String>,
+    pub cleaning: Option<String>,
 }
 
 /// What a reservation's accounts are made of; its hash is forgotten when it ends.
@@ -115,7 +125,22 @@ fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T, Failure> {
 }
 
 impl MachineRow {
+    /// Who speaks for it.
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            session: self.session.clone(),
+            formers: self.former_sessions.split_whitespace().map(str::to_owned).collect(),
+            challenge: self.challenge.map(|challenge| challenge as u64),
+            has_returned: self.has_returned != 0,
+        }
+    }
+
+    pub(crate) fn quarantine(&self) -> Result<Option<Quarantine>, Failure> {
+        self.quarantined.as_deref().map(|name| text("machine.quarantined", name)).transpose()
+    }
+
     pub(crate) fn into_machine(self, holding: Option<Holding>) -> Result<Machine, Failure> {
+        let quarantined = self.quarantine()?;
         let set_aside = match (self.aside_until, self.aside_why) {
             (Some(until), why) => Some(SetAside { until: time(until)?, why: why.unwrap_or_default() }),
             (None, _) => None,
@@ -129,6 +154,7 @@ impl MachineRow {
             pool: self.pool.map(|pool| text("machine.pool", &pool)).transpose()?,
             created_at: time(self.created_at)?,
             incarnation: self.incarnation.map(|id| text("machine.incarnation", &id)).transpose()?,
+            uids: text("machine.uids", &self.uids)?,
             next_uid: number("machine.next_uid", self.next_uid)?,
             generation: number("machine.generation", self.generation)?,
             seen_generation: number("machine.seen_generation", self.seen_generation)?,
@@ -137,6 +163,7 @@ impl MachineRow {
             facts: json("machine.facts", &self.facts)?,
             cordoned_at: time_option(self.cordoned_at)?,
             retired_at: time_option(self.retired_at)?,
+            quarantined,
             set_aside,
             failures: number("machine.failures", self.failures)?,
             holding,
@@ -158,6 +185,7 @@ impl AssignmentRow {
             cleaned_at: None,
             attempts: 0,
             last_error: None,
+            cleaning: None,
         }
     }
 
@@ -168,6 +196,7 @@ impl AssignmentRow {
             since: time(self.created_at)?,
             expires_at: time(reservation.expires_at)?,
             ended_at: time_option(reservation.ended_at.into_iter().chain(self.given_up_at).min())?,
+            sudo: reservation.sudo != 0,
             ready: self.ready_at.is_some(),
             refused: self.refused_at.is_some(),
             attempts: number("assignment.attempts", self.attempts)?,
@@ -207,6 +236,7 @@ impl ReservationRow {
             count: number("reservation.count", self.count)?,
             labels: json("reservation.labels", &self.labels)?,
             named: self.named != 0,
+            sudo: self.sudo != 0,
             created_at: time(self.created_at)?,
             expires_at: time(self.expires_at)?,
             ended_at: time_option(self.ended_at)?,

@@ -5,7 +5,15 @@ diesel::table! {
 }
 diesel::table! {
     pool (name) {
-        name -> Text, provider -> Text, image -> Text, size -> BigInt, labels -> Text, problem -> Nullable<Text>,
+        name -> Text,
+        provider -> Text,
+        image -> Text,
+        size -> BigInt,
+        labels -> Text,
+        problem -> Nullable<Text>,
+        uids -> Text,
+        after_use -> Text,
+        losses_accepted_until -> Nullable<BigInt>,
     }
 }
 diesel::table! {
@@ -31,6 +39,12 @@ diesel::table! {
         aside_why -> Nullable<Text>,
         failures -> BigInt,
         gone_at -> Nullable<BigInt>,
+        uids -> Text,
+        session -> Nullable<Text>,
+        former_sessions -> Text,
+        challenge -> Nullable<BigInt>,
+        has_returned -> BigInt,
+        quarantined -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -46,6 +60,7 @@ diesel::table! {
         ended_at -> Nullable<BigInt>,
         ended_by -> Nullable<Text>,
         reason -> Nullable<Text>,
+        sudo -> BigInt,
     }
 }
 diesel::table! {
@@ -61,6 +76,7 @@ diesel::table! {
         cleaned_at -> Nullable<BigInt>,
         attempts -> BigInt,
         last_error -> Nullable<Text>,
+        cleaning -> Nullable<Text>,
     }
 }
 diesel::table! {

@@ -10,6 +10,7 @@ type Backend = <Conn as Connection>::Backend;
 
 pub(crate) enum Value<'a> {
     Number(i64),
+    NumberOrNull(Option<i64>),
     Text(&'a str),
     TextOrNull(Option<&'a str>),
 }
@@ -31,6 +32,9 @@ impl QueryFragment<Backend> for Statement<'_> {
             if number > 0 {
                 match values.next() {
                     Some(Value::Number(number)) => pass.push_bind_param::<BigInt, _>(number)?,
+                    Some(Value::NumberOrNull(number)) => {
+                        pass.push_bind_param::<Nullable<BigInt>, _>(number)?;
+                    }
                     Some(Value::Text(text)) => pass.push_bind_param::<Text, _>(text)?,
                     Some(Value::TextOrNull(text)) => pass.push_bind_param::<Nullable<Text>, _>(text)?,
                     None => {

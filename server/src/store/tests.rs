@@ -3,8 +3,11 @@
 use super::*;
 use diesel::connection::SimpleConnection;
 use model::allocate::Want;
-use model::machine::Machine;
+use model::cleaning::{Cleaning, Residue};
+use model::machine::{Machine, Uids};
+use model::pool::AfterUse;
 use model::report::Report;
+use model::wire::SyncRequest;
 use model::{Labels, MachineName, ReservationId};
 use std::collections::BTreeSet;
 
@@ -34,15 +37,27 @@ impl Bench {
             port: 22,
             labels: Labels::default(),
             pool: Some("p".parse().unwrap()),
+            uids: Uids::default(),
             join: Some((format!("token of {name}"), at(100))),
         };
         let (machine, _) = self.store.machine_create(new, None, at(0)).await.unwrap();
         let credential = format!("credential of {name}");
         let token = format!("token of {name}");
         let enrolled = self.store.machine_enrol(token, credential.clone(), at(0)).await.unwrap();
-        let seen = Report { generation: machine.generation, ..Report::default() };
-        self.store.machine_report(credential, enrolled.incarnation, seen, at(1)).await.unwrap();
+        let report = Report { generation: machine.generation, ..Report::default() };
+        let incarnation = enrolled.incarnation;
+        let seen = SyncRequest { incarnation, session: String::new(), challenge: None, report };
+        self.store.machine_report(credential, seen, 0, at(1)).await.unwrap();
         machine
+    }
+
+    /// A report of a machine at its newest generation, with nothing on it but what is told of cleaning.
+    async fn told(&self, name: &str, cleanings: Vec<Cleaning>) -> Received {
+        let machine = self.store.machine_get(name).await.unwrap();
+        let report = Report { generation: machine.generation, cleanings, ..Report::default() };
+        let incarnation = machine.incarnation.unwrap();
+        let letter = SyncRequest { incarnation, session: String::new(), challenge: None, report };
+        self.store.machine_report(format!("credential of {name}"), letter, 0, at(3)).await.unwrap()
     }
 
     async fn reserve(&self, name: &str) -> ReservationId {
@@ -120,6 +135,53 @@ async fn a_machine_whose_holder_cannot_be_read_is_not_given_to_another() {
         .await;
     assert_eq!(bench.names().await, BTreeSet::new());
     let new = Want::Named(vec!["m1".parse().unwrap()]);
-    let looked = bench.store.read(move |conn| machine::choose(conn, &new, TTL, at(3))).await;
+    let looked = bench.store.read(move |conn| machine::choose(conn, &new, AfterUse::Clean, TTL, at(3))).await;
     assert!(matches!(looked, Err(Failure::Shortage(_))), "{looked:?}");
+}
+
+/// Of this machine only, the newest, and never half of what was told in full.
+#[tokio::test]
+async fn what_agents_tell_of_cleaning_is_kept() {
+    let bench = Bench::new();
+    bench.machine("m1").await;
+    bench.machine("m2").await;
+    let id = bench.reserve("alice").await;
+    let seat = bench.store.reservation_get(id).await.unwrap().seats[0].id;
+    let begun = Cleaning { attempts: 1, ..Cleaning::began(seat, "alice".parse().unwrap(), 66_000, at(2)) };
+    let removed = [(Residue::Process, 3), (Residue::Cron, 1)].into();
+    let ended = Cleaning { ended_at: Some(at(3)), removed, attempts: 2, ..begun.clone() };
+    let foreign = bench.told("m2", vec![ended.clone()]).await;
+    assert_eq!((foreign.kept, foreign.cleaned), (vec![seat], vec![]), "it need not be told again");
+    assert!(bench.store.cleaning_list("m2", None, 10).await.unwrap().is_empty());
+
+    bench.told("m1", vec![begun.clone()]).await;
+    let kept = bench.store.cleaning_list("m1", None, 10).await.unwrap();
+    assert_eq!((kept.len(), kept[0].attempts, kept[0].ended_at), (1, 1, None));
+    bench.store.reservation_release(id, at(3)).await.unwrap();
+    let news = bench.told("m1", vec![ended.clone()]).await;
+    assert_eq!((news.kept, news.cleaned.len()), (vec![seat], 1));
+    assert_eq!(news.seen.last(), Some(&Seen::Clean(id)));
+    let again = bench.told("m1", vec![begun, ended]).await;
+    assert_eq!((again.kept, again.cleaned), (vec![seat], vec![]), "no news");
+    let kept = bench.store.cleaning_list("m1", None, 10).await.unwrap();
+    assert_eq!((kept.len(), kept[0].attempts, kept[0].ended_at), (1, 2, Some(at(3))));
+    let events = bench.store.event_list(0, 100).await.unwrap();
+    let cleaned = events.iter().find(|event| event.kind == "machine.cleaned").unwrap();
+    assert_eq!(cleaned.detail, "alice: 3 processes, 1 cron job in 0 ms");
+    assert!(bench.store.cleaning_list("m1", Some(seat), 10).await.unwrap().is_empty(), "the page after");
+    assert!(matches!(bench.store.cleaning_list("m9", None, 10).await, Err(Failure::NotFound(_))));
+}
+
+#[tokio::test]
+async fn one_token_is_for_one_agent_and_a_former_one_does_not_come_back_by_it() {
+    let bench = Bench::new();
+    let machine = bench.machine("m1").await;
+    let again = || bench.store.machine_enrol("token of m1".into(), "credential of m1".into(), at(2));
+    let first = again().await.unwrap().incarnation;
+    assert_eq!(again().await.unwrap().incarnation, first, "the first answer was lost");
+    bench.store.join_token_add(machine.id, "another".into(), at(100)).await.unwrap();
+    let second = bench.store.machine_enrol("another".into(), "new".into(), at(3)).await.unwrap().incarnation;
+    assert_ne!(first, second);
+    assert!(matches!(again().await, Err(Failure::Unauthorised(_))));
+    assert_eq!(bench.store.machine_get("m1").await.unwrap().seen_generation, 0);
 }

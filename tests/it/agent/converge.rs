@@ -1,12 +1,14 @@
 //! One machine in memory: what converging makes of it, and that no failure of any single call leaves a trace.
 
 use super::given::{HASH, KEY, account, at, id, spec};
+use agent::Moment;
 use agent::converge::converge;
 use agent::ledger::Ledger;
+use model::cleaning::Residue;
 use model::report::{AccountState, Report};
 use model::spec::{AccountSpec, Spec};
 use playbooks::fake::{FakeHome, World};
-use playbooks::{Db, FakeHost, When};
+use playbooks::{Db, FakeHost, Host, Litter, When};
 
 /// A machine, its agent's memory, and the minute it is.
 struct Bench {
@@ -58,7 +60,7 @@ fn an_account_comes_as_asked_and_goes_without_a_trace() {
     let report = bench.converge(Some(spec(1, vec![alice])));
     assert_eq!((report.generation, states(&report)), (1, vec![&AccountState::Ready]));
     assert!(bench.host.text(Db::Passwd).contains("alice:x:66000:66000::/home/alice:/bin/bash\n"));
-    assert!(bench.host.text(Db::Shadow).contains(&format!("alice:{HASH}::0:99999:7:::\n")));
+    assert!(bench.host.text(Db::Shadow).contains(&format!("alice:{HASH}::0:99999:7::20835:\n")));
     assert!(bench.host.text(Db::Group).contains("web:x:33:bob,alice\n"));
     assert!(bench.host.text(Db::Gshadow).contains("web:!::bob,alice\n"));
     let world = bench.host.world();
@@ -67,10 +69,98 @@ fn an_account_comes_as_asked_and_goes_without_a_trace() {
 
     bench.host.spawn(66_000);
     bench.host.with(|world| world.mail.insert("alice".into()));
+    strew(&bench.host);
     let report = bench.converge(Some(spec(2, vec![])));
     assert_eq!((report.generation, report.accounts.len(), report.problems.len()), (2, 0, 0));
     assert_eq!(body(&bench.host), before);
+    let [cleaning] = &report.cleanings[..] else { panic!("{report:?}") };
+    assert_eq!((cleaning.attempts, cleaning.ended_at), (1, Some(at(0))));
+    assert_eq!(cleaning.took.len(), 6, "every step was timed: {cleaning:?}");
+    let removed = cleaning.removed.keys().map(|kind| kind.name()).collect::<Vec<_>>().join(" ");
+    assert_eq!(removed, "process key sudo cron at linger mount ipc home mail entry backup file acl");
     assert_eq!((bench.ledger.accounts.len(), bench.ledger.uid_floor), (0, 66_001));
+}
+
+/// One of each kind of litter.
+fn strew(host: &FakeHost) {
+    for (litter, kind) in [
+        (Litter::Jobs, Residue::Cron),
+        (Litter::Jobs, Residue::At),
+        (Litter::Jobs, Residue::Linger),
+        (Litter::Mounts, Residue::Mount),
+        (Litter::Ipc, Residue::Ipc),
+        (Litter::Backups, Residue::Backup),
+        (Litter::Files, Residue::File),
+        (Litter::Files, Residue::Acl),
+    ] {
+        host.leave(litter, kind, kind.name(), 66_000);
+    }
+}
+
+#[test]
+fn what_cannot_be_removed_is_said_and_keeps_the_account() {
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![account(66_000)])));
+    strew(&bench.host);
+    bench.host.with(|world| world.immovable.insert("file".into()));
+    let report = bench.converge(Some(spec(2, vec![])));
+    let [AccountState::Leaving { why, attempts: 1 }] = states(&report)[..] else { panic!("{report:?}") };
+    assert!(why.contains("cannot be moved"), "{why}");
+    let [cleaning] = &report.cleanings[..] else { panic!("{report:?}") };
+    assert_eq!((cleaning.ended_at, cleaning.refused[0].what.as_str()), (None, "file"));
+    assert!(!bench.has_alice(), "all that can go is gone");
+    bench.restart();
+    let report = bench.converge(Some(spec(3, vec![account(66_001)])));
+    assert!(matches!(
+        states(&report)[..],
+        [AccountState::Leaving { attempts: 2, .. }, AccountState::Failed { .. }]
+    ));
+    bench.host.with(|world| world.immovable.clear());
+    let report = bench.converge(None);
+    assert_eq!(states(&report), [&AccountState::Ready], "now the next one has the name");
+    assert_eq!((report.cleanings[0].attempts, report.cleanings[0].refused.len()), (3, 0));
+}
+
+#[test]
+fn a_machine_that_lacks_the_uids_says_so() {
+    let mut bench = Bench::new();
+    bench.host.with(|world| world.uid_limit = Some(65_535));
+    let report = bench.converge(Some(spec(1, vec![])));
+    assert!(report.problems[0].contains("66000-99999"), "{report:?}");
+    let few = Spec { uids: "20000-60000".parse().unwrap(), ..spec(2, vec![account(20_000)]) };
+    let report = bench.converge(Some(few));
+    assert_eq!((report.problems.len(), states(&report)), (0, vec![&AccountState::Ready]));
+    assert_eq!(bench.converge(Some(spec(3, vec![]))).accounts.len(), 0, "gone, whatever the range is now");
+    assert!(!bench.has_alice());
+}
+
+#[test]
+fn a_clock_that_ran_backwards_locks_and_takes_nothing_away() {
+    for root_keys in [false, true] {
+        let mut bench = Bench::new();
+        if root_keys {
+            bench.host.use_root_keys();
+        }
+        let alice = AccountSpec { sudo: true, ..account(66_000) };
+        bench.converge(Some(spec(1, vec![alice])));
+        let good = body(&bench.host);
+        bench.host.spawn(66_000);
+        let lost = Moment { is_lost: true, ..at(0).into() };
+        let report = converge(&mut bench.host, &mut bench.ledger, None, lost);
+        let [AccountState::Failed { why }] = states(&report)[..] else { panic!("{report:?}") };
+        assert!(why.contains("its clock cannot be right"), "{why}");
+        let world = bench.host.world();
+        assert!(bench.host.text(Db::Shadow).contains("alice:*::0:99999:7::1:"), "no password, expired");
+        assert!(world.sudoers.unwrap().is_empty() && !world.processes.values().any(|uid| *uid == 66_000));
+        let keys = if root_keys {
+            &world.root_keys.unwrap().get("alice").cloned()
+        } else {
+            &world.homes["alice"].keys
+        };
+        assert!(keys.as_ref().is_none_or(Vec::is_empty), "{keys:?}");
+        assert_eq!(states(&bench.converge(None)), [&AccountState::Ready]);
+        assert_eq!(body(&bench.host), good);
+    }
 }
 
 #[test]
@@ -106,7 +196,7 @@ fn what_changes_in_the_spec_or_on_the_machine_is_made_good() {
         world.files.insert(Db::Shadow, b"root:*:1::::::\n".to_vec());
         world.files.insert(
             Db::Shadow,
-            good.files[&Db::Shadow].strip_suffix(b"alice:*::0:99999:7:::\n").unwrap().to_vec(),
+            good.files[&Db::Shadow].strip_suffix(b"alice:*::0:99999:7::20835:\n").unwrap().to_vec(),
         );
     });
     assert_eq!(states(&bench.converge(None)), [&AccountState::Ready]);
@@ -256,6 +346,19 @@ fn a_full_disk_does_not_keep_anybody_in() {
     bench.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
     bench.host.spawn(66_000);
     bench.minute = 60;
+    assert!(bench.host.has_ballast());
+    bench.host.set_full(true);
+    assert!(bench.converge(None).accounts.is_empty());
+    assert_eq!(body(&bench.host), body(&FakeHost::new()));
+}
+
+#[test]
+fn a_disk_that_is_fuller_still_does_not_either() {
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(1, vec![AccountSpec { sudo: true, ..account(66_000) }])));
+    bench.host.spawn(66_000);
+    bench.minute = 60;
+    bench.host.ballast_drop().unwrap();
     bench.host.set_full(true);
     assert!(matches!(states(&bench.converge(None))[..], [AccountState::Leaving { .. }]));
     let world = bench.host.world();
@@ -265,6 +368,7 @@ fn a_full_disk_does_not_keep_anybody_in() {
     bench.host.set_full(false);
     assert!(bench.converge(None).accounts.is_empty());
     assert_eq!(body(&bench.host), body(&FakeHost::new()));
+    assert!(bench.host.has_ballast());
 }
 
 /// Fails the k-th call in each way for every k, until k is past the last call; then everything has to come right.

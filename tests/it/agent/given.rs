@@ -1,6 +1,6 @@
 //! What the stories start from.
-use model::Timestamp;
 use model::spec::{AccountSpec, Spec};
+use model::{Timestamp, UidRange};
 
 pub(crate) const HASH: &str = "$6$abcdefgh$0123456789012345678901234567890123456789";
 pub(crate) const KEY: &str =
@@ -16,13 +16,14 @@ pub(crate) fn id(number: u32) -> String {
 }
 
 pub(crate) fn spec(generation: u64, accounts: Vec<AccountSpec>) -> Spec {
-    Spec { epoch: id(1).parse().unwrap(), generation, accounts }
+    Spec { epoch: id(1).parse().unwrap(), generation, uids: UidRange::default(), accounts }
 }
 
 /// `alice` for an hour.
 pub(crate) fn account(uid: u32) -> AccountSpec {
     AccountSpec {
         assignment: id(uid).parse().unwrap(),
+        reservation: None,
         name: "alice".parse().unwrap(),
         uid,
         password_hash: Some(HASH.parse().unwrap()),

@@ -1,9 +1,11 @@
 //! The same convergence on real files below a temporary root, as root.
 
 use super::given::{account, at, spec};
+use agent::Clock;
 use agent::converge::converge;
 use agent::ledger::Ledger;
 use agent::once::once;
+use model::Timestamp;
 use model::report::{AccountState, Report};
 use model::spec::AccountSpec;
 use playbooks::{Db, FakeHost, RealHost};
@@ -11,7 +13,26 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::Duration;
 use tempfile::TempDir;
+
+/// A clock that stands still.
+struct Fixed(Timestamp);
+
+impl Clock for Fixed {
+    fn wall(&self) -> Timestamp {
+        self.0
+    }
+
+    fn boottime(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep_until(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
+}
 
 fn machine() -> TempDir {
     let root = TempDir::new().unwrap();
@@ -23,6 +44,7 @@ fn machine() -> TempDir {
     }
     fs::set_permissions(root.path().join("etc/shadow"), fs::Permissions::from_mode(0o640)).unwrap();
     fs::write(root.path().join("etc/skel/.profile"), "hello").unwrap();
+    fs::write(root.path().join("etc/motd"), "Welcome.\n").unwrap();
     fs::write(root.path().join("bin/sh"), "").unwrap();
     fs::set_permissions(root.path().join("bin/sh"), fs::Permissions::from_mode(0o755)).unwrap();
     root
@@ -40,7 +62,7 @@ fn files(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let meta = path.symlink_metadata().unwrap();
-            if path.ends_with("var") || path.ends_with(".pwd.lock") {
+            if path.ends_with("var") || path.ends_with("run") || path.ends_with(".pwd.lock") {
                 continue;
             }
             let contents = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
@@ -75,12 +97,14 @@ fn an_account_comes_and_goes_and_every_byte_is_as_before() {
 fn one_visit_reads_a_spec_and_writes_a_report() {
     let root = machine();
     let input = serde_json::to_vec(&spec(1, vec![account(98_703)])).unwrap();
-    let report: Report = serde_json::from_slice(&once(&mut host(&root), &input, at(0)).unwrap()).unwrap();
+    let report: Report =
+        serde_json::from_slice(&once(&mut host(&root), &input, &Fixed(at(0))).unwrap()).unwrap();
     assert_eq!((report.generation, &report.accounts[0].state), (1, &AccountState::Ready));
     assert_eq!(report.facts.agent_version, env!("CARGO_PKG_VERSION"));
-    let later: Report = serde_json::from_slice(&once(&mut host(&root), b"", at(60)).unwrap()).unwrap();
+    let later: Report =
+        serde_json::from_slice(&once(&mut host(&root), b"", &Fixed(at(60))).unwrap()).unwrap();
     assert!(later.accounts.is_empty());
-    assert!(once(&mut host(&root), b"{", at(60)).is_err());
+    assert!(once(&mut host(&root), b"{", &Fixed(at(60))).is_err());
 }
 
 #[test]

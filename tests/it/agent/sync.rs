@@ -50,7 +50,9 @@ impl Server {
             };
             let (status, body) = match answer {
                 Answer::Spec(spec) => {
-                    (200, serde_json::to_string(&SyncAnswer { now: at(0), spec: Some(spec), hold: 60 }))
+                    let (challenge, kept) = (None, vec![]);
+                    let answer = SyncAnswer { now: at(0), spec: Some(spec), hold: 60, challenge, kept };
+                    (200, serde_json::to_string(&answer))
                 }
                 Answer::Status(status) => (status, Ok(String::new())),
             };

@@ -17,11 +17,12 @@ enum Fault {
     ServerDies,
     // what others do
     ATenantWorks,
+    ATenantLitters,
     MailComes,
     AnAccountIsMadeByHand,
 }
 
-const CHANCES: [(u64, Fault); 11] = [
+const CHANCES: [(u64, Fault); 12] = [
     (4, Fault::AgentDies),
     (2, Fault::Reboots),
     (6, Fault::ACallFails),
@@ -31,6 +32,7 @@ const CHANCES: [(u64, Fault); 11] = [
     (1, Fault::ServerRestarts),
     (1, Fault::ServerDies),
     (3, Fault::ATenantWorks),
+    (2, Fault::ATenantLitters),
     (1, Fault::MailComes),
     (1, Fault::AnAccountIsMadeByHand),
 ];
@@ -69,6 +71,7 @@ impl World {
             Fault::ServerRestarts => return self.restart_server().await,
             Fault::ServerDies => return self.kill_server_at_next_commit(),
             Fault::ATenantWorks => format!("{user} runs a program: {}", machine.run_program(user)),
+            Fault::ATenantLitters => format!("{user} leaves things about: {}", machine.litter(user)),
             Fault::MailComes => format!("mail for {user}: {}", machine.leave_mail(user)),
             Fault::AnAccountIsMadeByHand => return self.make_by_hand(at, user),
         };

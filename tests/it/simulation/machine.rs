@@ -6,12 +6,13 @@ use agent::ledger::Ledger;
 use agent::sync::Agent;
 use jiff::{SignedDuration, Timestamp};
 use model::Incarnation;
+use model::cleaning::Residue;
 use model::machine::FIRST_UID;
 use model::report::{AccountState, Report};
 use model::spec::Spec;
-use model::wire::SyncAnswer;
+use model::wire::{SyncAnswer, SyncRequest};
 use playbooks::fake::World as Inside;
-use playbooks::{FakeHost, When};
+use playbooks::{FakeHost, Litter, When};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -177,6 +178,17 @@ impl Machine {
         Ok(report)
     }
 
+    /// What the agent sends: of the process that runs, or of none.
+    pub(super) fn request(&self, report: Report) -> SyncRequest {
+        let nobody = || SyncRequest {
+            incarnation: self.incarnation,
+            session: String::new(),
+            challenge: None,
+            report: report.clone(),
+        };
+        self.agent.as_ref().map_or_else(nobody, |agent| agent.request(self.incarnation, report.clone()))
+    }
+
     /// As [`Machine::turn`], but it dies at some call in the middle.
     pub(super) fn turn_and_die(&mut self, call: u64) -> Result<(), String> {
         (call..call + MANY_CALLS).for_each(|call| self.host.fail_at(call, When::Before));
@@ -201,6 +213,21 @@ impl Machine {
         self.host.clear_faults();
         self.host.set_full(false);
         self.host.set_immortal(false);
+    }
+
+    /// The tenant leaves something of each kind about.
+    pub(super) fn litter(&self, username: &str) -> bool {
+        let Some(uid) = login_of(&self.host.world(), username) else { return false };
+        for (litter, kind) in [
+            (Litter::Jobs, Residue::Cron),
+            (Litter::Mounts, Residue::Mount),
+            (Litter::Ipc, Residue::Ipc),
+            (Litter::Backups, Residue::Backup),
+            (Litter::Files, Residue::File),
+        ] {
+            self.host.leave(litter, kind, &format!("{} of {username}", kind.name()), uid);
+        }
+        true
     }
 
     /// The tenant works.

@@ -7,7 +7,7 @@ use super::machine::Machine;
 use super::network::{Letter, Network, Text};
 use super::server::{Facts, Server, Time};
 use jiff::SignedDuration;
-use model::wire::{EnrolRequest, MachineCreate, SyncRequest};
+use model::wire::{EnrolRequest, MachineCreate};
 use std::fmt::Display;
 
 const MACHINES: usize = 4;
@@ -103,7 +103,7 @@ impl World {
     // --- the way of a report, and of its answer
 
     pub(super) fn send_report(&mut self, machine: usize, report: model::report::Report) -> u32 {
-        let request = SyncRequest { incarnation: self.machines[machine].incarnation, report };
+        let request = self.machines[machine].request(report);
         self.network.send(machine, Text::Report(request), self.time.now())
     }
 
@@ -192,7 +192,8 @@ async fn enrol(
     skew: SignedDuration,
     sabotage: Option<Sabotage>,
 ) -> Machine {
-    let body = MachineCreate { name: name.clone(), host: "h".into(), port: 22, labels: Default::default() };
+    let (host, labels) = ("h".into(), Default::default());
+    let body = MachineCreate { name: name.clone(), host, port: 22, labels, uids: None };
     let join_token = server.app.machine_create(body, None).await.unwrap().join_token.unwrap();
     let credential = format!("berth_agent_of_{name}");
     let credential_sha256 = server::secret::digest(&credential);
