@@ -120,17 +120,25 @@ alpine_without_boot() {
     rm -rf "$1/home/quicksand" "$1/var/lib/dhcpcd" "$1/etc/passwd-" "$1/etc/shadow-" "$1/etc/group-"
 }
 
-# Programs of one C library run on another if they bring it along, loader and all.
+# Programs of one C library run on another if they bring it along, loader and all. sshd itself is only unpacked: nobody
+# wants it to be started here.
 debian_ssh_server() {
-    [ -x /usr/sbin/dropbear ] || apt-get install -y --no-install-recommends dropbear-bin >&2
-    [ -x /usr/lib/openssh/sftp-server ] || apt-get install -y --no-install-recommends openssh-sftp-server >&2
-    install -D -m 755 /usr/sbin/dropbear "$1/usr/sbin/dropbear"
-    install -D -m 755 /usr/bin/dropbearkey "$1/usr/bin/dropbearkey"
-    install -D -m 755 /usr/lib/openssh/sftp-server "$1/usr/lib/sftp-server"
-    for library in $(ldd /usr/sbin/dropbear /usr/bin/dropbearkey /usr/lib/openssh/sftp-server |
+    for package in libwrap0 openssh-client openssh-sftp-server; do
+        dpkg -s "$package" >/dev/null 2>&1 || apt-get install -y --no-install-recommends "$package" >&2
+    done
+    (cd "$work" && apt-get -o APT::Sandbox::User=root download openssh-server >&2)
+    dpkg-deb -x "$work"/openssh-server_*.deb "$work/ssh"
+    install -D -m 755 "$work/ssh/usr/sbin/sshd" "$1/usr/sbin/sshd"
+    install -D -m 755 /usr/bin/ssh-keygen "$1/usr/bin/ssh-keygen"
+    install -D -m 755 /usr/lib/openssh/sftp-server "$1/usr/lib/openssh/sftp-server"
+    for library in $(ldd "$work/ssh/usr/sbin/sshd" /usr/bin/ssh-keygen /usr/lib/openssh/sftp-server |
         sed -n 's/^[^/]*\(\/[^ :]*\) (.*/\1/p' | sort -u); do
         install -D -m 755 "$(readlink -f "$library")" "$1$library"
     done
+    grep -q '^sshd:' "$1/etc/passwd" || chroot "$1" adduser -S -D -H -h /run/sshd -s /sbin/nologin sshd
+    install -d -m 755 "$1/etc/ssh"
+    printf '%s\n' 'Include /etc/ssh/sshd_config.d/*.conf' 'Subsystem sftp /usr/lib/openssh/sftp-server' \
+        >"$1/etc/ssh/sshd_config"
 }
 
 need docker docker.io

@@ -7,12 +7,8 @@ set -u
 # short.
 host_key() {
     [ -s "$1" ] && return
-    mkdir -p "${1%/*}"
     rm -f "$1.new"
-    case $2 in
-        openssh) ssh-keygen -q -t ed25519 -N '' -C '' -f "$1.new" ;;
-        dropbear) dropbearkey -t ed25519 -f "$1.new" >/dev/null 2>&1 ;;
-    esac
+    ssh-keygen -q -t ed25519 -N '' -C '' -f "$1.new"
     rm -f "$1.new.pub"
     mv "$1.new" "$1"
 }
@@ -20,14 +16,9 @@ host_key() {
 ssh_server() {
     # Nobody who logs in is to find it.
     unset BERTH_JOIN_TOKEN
-    if [ -x /usr/sbin/sshd ]; then
-        mkdir -p /run/sshd
-        host_key /etc/ssh/ssh_host_ed25519_key openssh
-        exec /usr/sbin/sshd -D -e
-    fi
-    host_key /etc/dropbear/dropbear_ed25519_host_key dropbear
-    # In the foreground, logging to standard error, without root.
-    exec /usr/sbin/dropbear -F -E -w -p 22 -r /etc/dropbear/dropbear_ed25519_host_key
+    mkdir -p /run/sshd
+    host_key /etc/ssh/ssh_host_ed25519_key
+    exec /usr/sbin/sshd -D -e
 }
 
 agent() {

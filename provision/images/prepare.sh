@@ -19,22 +19,20 @@ chmod 644 /etc/motd
 rm -rf /etc/update-motd.d
 
 # Identities belong to machines, not to images.
-rm -f /etc/ssh/ssh_host_* /etc/dropbear/*_host_key /etc/machine-id /var/lib/dbus/machine-id
+rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
 
 for shell in /bin/sh /bin/ash /bin/bash; do
     [ ! -x "$shell" ] || grep -qx "$shell" /etc/shells || echo "$shell" >>/etc/shells
 done
 
-if [ -x /usr/sbin/sshd ]; then
-    install -D -m 644 sshd.conf /etc/ssh/sshd_config.d/berth.conf
-    # Keys in here are root's, so that an account cannot take their `expiry-time` out.
-    install -d -m 755 /etc/ssh/berth-keys
-    # Shown once: by PAM where PAM does it, otherwise by the server itself.
-    if grep -qs '^session.*pam_motd' /etc/pam.d/sshd; then motd=no; else motd=yes; fi
-    echo "PrintMotd $motd" >>/etc/ssh/sshd_config.d/berth.conf
-    # Newer servers shut out an address after failures, and here one address stands for everybody. Older ones
-    # refuse to start when they read of it.
-    if /usr/sbin/sshd -G -o PerSourcePenalties=no >/dev/null 2>&1; then
-        echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config.d/berth.conf
-    fi
+install -D -m 644 sshd.conf /etc/ssh/sshd_config.d/berth.conf
+# Keys in here are root's, so that an account cannot take their `expiry-time` out.
+install -d -m 755 /etc/ssh/berth-keys
+# Shown once: by PAM where PAM does it, otherwise by the server itself.
+if grep -qs '^session.*pam_motd' /etc/pam.d/sshd; then motd=no; else motd=yes; fi
+echo "PrintMotd $motd" >>/etc/ssh/sshd_config.d/berth.conf
+# Newer servers shut out an address after failures, and here one address stands for everybody. Older ones
+# refuse to start when they read of it.
+if /usr/sbin/sshd -G -o PerSourcePenalties=no >/dev/null 2>&1; then
+    echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config.d/berth.conf
 fi

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod agent;
+mod clean;
 mod conformance;
 mod e2e;
 mod faults;

@@ -1,6 +1,7 @@
 //! Machines that are destroyed after use, and made anew.
 
 use crate::on_both_databases;
+use model::MachineId;
 use model::phase::Phase;
 use model::wire::ReservationCreate;
 use serde_json::json;
@@ -20,38 +21,41 @@ fn ask_root(username: &str) -> ReservationCreate {
     ReservationCreate { sudo: true, ..ask(username, 1, 60) }
 }
 
-async fn id_of(farm: &Farm, name: &str) -> String {
-    farm.get(&format!("/v1/machines/{name}")).await["id"].as_str().unwrap_or_default().to_owned()
+/// The name and the id of the only machine.
+async fn the_machine(farm: &Farm) -> (String, MachineId) {
+    let machines = farm.machine_views().await;
+    assert_eq!(machines.len(), 1, "{machines:?}");
+    (machines[0].name.to_string(), machines[0].id)
 }
 
 /// By release, by expiry, and when the machine does not get ready: whether or not its agent says a word.
 async fn after_sudo_a_machine_is_made_anew(farm: Farm) {
     farm.pool("p", 1, json!({})).await;
-    let first = id_of(&farm, "p-1").await;
+    let (name, first) = the_machine(&farm).await;
     let reservation = farm.reserve(&ask_root("alice")).await.unwrap();
-    assert!(has_account(&farm.yard.host("p-1"), "alice"));
-    farm.yard.stop_agent("p-1");
+    assert!(has_account(&farm.yard.host(&name), "alice"));
+    farm.yard.stop_agent(&name);
     let ended = farm.release(reservation.id).await;
     assert_eq!(ended.phase, Phase::Ended, "the answer waits until the machine is gone");
     farm.until_free(1).await;
-    let second = id_of(&farm, "p-1").await;
+    let (name, second) = the_machine(&farm).await;
     assert_ne!(first, second);
-    assert!(!has_account(&farm.yard.host("p-1"), "alice"));
+    assert!(ours(&farm.yard.host(&name)).is_empty());
 
     let id = farm.reserve(&ask_root("alice")).await.unwrap().id;
     farm.clock.advance(Duration::from_secs(3600));
     farm.until("it has expired", async || farm.reservation(id).await.phase == Phase::Ended).await;
     farm.until_free(1).await;
-    let third = id_of(&farm, "p-1").await;
+    let (name, third) = the_machine(&farm).await;
     assert_ne!(second, third);
 
-    farm.yard.stop_agent("p-1");
+    farm.yard.stop_agent(&name);
     let body = ReservationCreate { wait: Some(0), ..ask_root("carol") };
     let id = farm.reserve(&body).await.unwrap().id;
     farm.clock.advance(Duration::from_secs(16));
     farm.until("it has failed", async || farm.reservation(id).await.phase == Phase::Ended).await;
     farm.until_free(1).await;
-    assert_ne!(third, id_of(&farm, "p-1").await);
+    assert_ne!(third, the_machine(&farm).await.1);
     assert_eq!(farm.events("machine.cleaned").await, Vec::<String>::new(), "nobody has claimed that");
     assert_eq!(farm.events("machine.recycled").await.len(), 3);
 }
@@ -100,12 +104,12 @@ async fn only_what_can_be_made_anew_is_given_with_sudo(mut farm: Farm) {
 async fn a_pool_that_recycles_makes_a_new_machine_for_everybody(farm: Farm) {
     farm.pool("p", 1, json!({ "after_use": "recycle" })).await;
     assert_eq!(farm.get("/v1/pools/p").await["after_use"], "recycle");
-    let mut ids = vec![id_of(&farm, "p-1").await];
+    let mut ids = vec![the_machine(&farm).await.1];
     for _ in 0..2 {
         let reservation = farm.reserve(&ask("alice", 1, 60)).await.unwrap();
         assert_eq!(farm.release(reservation.id).await.phase, Phase::Ended);
         farm.until_free(1).await;
-        let id = id_of(&farm, "p-1").await;
+        let id = the_machine(&farm).await.1;
         assert!(!ids.contains(&id));
         ids.push(id);
     }

@@ -116,11 +116,15 @@ fn is_alive_as(pid: u32, uid: u32) -> bool {
 
 /// Runs the agent, or what starts it, with a spec on its standard input.
 pub fn fed(agent: &mut Command, spec: Option<&Spec>) -> Output {
+    given(agent, &spec.map_or(Vec::new(), |spec| serde_json::to_vec(spec).unwrap()))
+}
+
+/// Runs a command with this on its standard input.
+pub fn given(command: &mut Command, input: &[u8]) -> Output {
     let mut child =
-        agent.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let bytes = spec.map_or(Vec::new(), |spec| serde_json::to_vec(spec).unwrap());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It may have died already.
-    let _ = child.stdin.take().unwrap().write_all(&bytes);
+    let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
 
@@ -144,10 +148,13 @@ pub fn eventually(what: &str, mut met: impl FnMut() -> bool) {
 
 /// Always of one database.
 pub fn spec(generation: u64, accounts: Vec<AccountSpec>) -> Spec {
-    let accounts: Vec<_> = accounts.into_iter().map(|account| serde_json::to_value(account).unwrap()).collect();
+    let accounts: Vec<_> =
+        accounts.into_iter().map(|account| serde_json::to_value(account).unwrap()).collect();
     let epoch = "01900000-0000-7000-8000-000000000001";
-    serde_json::from_value(serde_json::json!({"epoch": epoch, "generation": generation, "accounts": accounts}))
-        .unwrap()
+    serde_json::from_value(
+        serde_json::json!({"epoch": epoch, "generation": generation, "accounts": accounts}),
+    )
+    .unwrap()
 }
 
 /// Until the end of the century, without a password.

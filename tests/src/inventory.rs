@@ -44,14 +44,14 @@ const LEFT_OUT: [&str; 10] = [
 ];
 
 impl Inventory {
-    /// Does not look behind mounts of FUSE, which may never answer; there should be none.
-    pub fn take(root: &Path) -> Self {
+    /// `shut` is left alone: a file system in user space may never answer.
+    pub fn take(root: &Path, shut: &[PathBuf]) -> Self {
         let mut this = Self::default();
         let mut folders = vec![PathBuf::new()];
         while let Some(folder) = folders.pop() {
             for item in fs::read_dir(root.join(&folder)).into_iter().flatten().flatten() {
                 let path = folder.join(item.file_name());
-                if LEFT_OUT.iter().any(|place| path == Path::new(place)) {
+                if LEFT_OUT.iter().any(|place| path == Path::new(place)) || shut.contains(&path) {
                     continue;
                 }
                 let Some(entry) = entry(&root.join(&path), &path) else { continue };

@@ -1,7 +1,7 @@
 //! The `-` copies of the account databases, where shadow-utils keep what was there before their last change: hashes
 //! of accounts that are gone, too.
 
-use super::{accounts, if_there, locks::Locks};
+use super::{accounts, found, if_there, locks::Locks};
 use crate::host::{Db, Found, Who};
 use crate::unix::Databases;
 use model::cleaning::Residue;
@@ -16,12 +16,9 @@ pub(super) fn remove(etc: &Path, whose: &[Who], locked: bool) -> io::Result<Vec<
     }
     let _locks = if locked { None } else { Some(Locks::take(etc)?) };
     let (files, named) = plan(etc, whose)?;
-    let replaced = accounts::replace_all(etc, &files).map_err(|error| error.to_string());
+    accounts::replace_all(etc, &files)?;
     let words = |db: Db| format!("/etc/{}-", db.file_name());
-    Ok(named
-        .into_iter()
-        .map(|(uid, db)| Found { uid, kind: Residue::Backup, what: words(db), removed: replaced.clone() })
-        .collect())
+    Ok(named.into_iter().map(|(uid, db)| found(uid, Residue::Backup, words(db), Ok(()))).collect())
 }
 
 /// The files as they should be, where they differ, and who is in which.

@@ -8,7 +8,7 @@ mod give;
 mod walk;
 
 use super::{found, mounts};
-use crate::host::{Cleared, Found, Who};
+use crate::host::{Cleared, Who};
 use model::cleaning::Residue;
 use mounts::Mount;
 use nix::sys::stat::FileStat;
@@ -19,13 +19,27 @@ use std::{io, time::Duration};
 const LIKELY: [&str; 8] = ["tmp", "var/tmp", "dev/shm", "dev/mqueue", "run", "home", "var/mail", "var/spool"];
 /// Kinds that keep files of their own here. What belongs to other machines, to the kernel or to a tenant's program
 /// (FUSE) is not looked at: it might not answer.
-const LOCAL: [&str; 15] = [
-    "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "jfs", "overlay", "tmpfs", "ramfs",
-    "devtmpfs", "vfat", "mqueue",
+const LOCAL: [&str; 16] = [
+    "ext2",
+    "ext3",
+    "ext4",
+    "xfs",
+    "btrfs",
+    "f2fs",
+    "zfs",
+    "bcachefs",
+    "jfs",
+    "overlay",
+    "tmpfs",
+    "ramfs",
+    "devtmpfs",
+    "hugetlbfs",
+    "vfat",
+    "mqueue",
 ];
 /// Of each sweep so many things are worded; what comes after them is only counted,
 const WORDED: usize = 1_000;
-/// and so many are counted at most, as somebody may leave millions behind.
+/// and so many are counted at most, as somebody may leave millions behind; but for those that stay.
 const COUNTED: usize = 100_000;
 /// How many entries are looked at between two looks at the clock.
 const STRIDE: u32 = 256;
@@ -51,10 +65,10 @@ pub(super) fn sweep(root: &Path, whose: &[Who], budget: Budget) -> io::Result<Cl
     // Some of them are links of root's to each other.
     let likely = LIKELY.iter().filter_map(|place| root.join(place).canonicalize().ok());
     for place in likely.filter(|place| place.starts_with(&root)) {
-        sweep.look_through(&place, &mounts);
+        sweep.look_through_what_matters(&place, &mounts);
     }
     sweep.left = Some((budget, super::since_boot() + budget.time));
-    sweep.look_through(&root, &mounts);
+    sweep.look_through_what_matters(&root, &mounts);
     for mount in mounts.iter().filter(|mount| mount.point.starts_with(&root)) {
         sweep.look_through(&mount.point, &mounts);
     }
@@ -72,8 +86,16 @@ struct Sweep {
 }
 
 impl Sweep {
+    /// It is said if that cannot be done.
+    fn look_through_what_matters(&mut self, place: &Path, mounts: &[Mount]) {
+        match obstacle(place, mounts) {
+            Some(why) => self.unswept(&place.display().to_string(), &why),
+            None => self.look_through(place, mounts),
+        }
+    }
+
     fn look_through(&mut self, place: &Path, mounts: &[Mount]) {
-        if !is_ours_to_read(place, mounts) {
+        if is_read_only(place, mounts) || obstacle(place, mounts).is_some() {
             return;
         }
         if let Err(why) = walk::walk(self, place) {
@@ -98,10 +120,9 @@ impl Sweep {
 
     fn report(&mut self, uid: u32, kind: Residue, what: impl FnOnce() -> String, removed: io::Result<()>) {
         let count = self.cleared.found.len();
-        if count < WORDED || removed.is_err() && count < COUNTED {
-            self.cleared.found.push(found(uid, kind, what(), removed));
-        } else if count < COUNTED {
-            self.cleared.found.push(Found { uid, kind, what: String::new(), removed: Ok(()) });
+        let what = if count < WORDED { what() } else { String::new() };
+        if count < COUNTED || removed.is_err() {
+            self.cleared.found.push(found(uid, kind, what, removed));
         }
     }
 
@@ -120,14 +141,23 @@ impl Sweep {
     }
 }
 
-/// By the mount that it lies on: the one with the longest path to it, and of those on the same path the newest.
-fn is_ours_to_read(place: &Path, mounts: &[Mount]) -> bool {
+/// The mount that it lies on: the one with the longest path to it, and of those on the same path the newest.
+fn mount_of<'a>(place: &Path, mounts: &'a [Mount]) -> Option<&'a Mount> {
     let above = mounts.iter().filter(|mount| place.starts_with(&mount.point));
-    let on = above.max_by_key(|mount| mount.point.components().count());
-    let readable = |mount: &Mount| LOCAL.contains(&mount.kind.as_str()) && !mount.read_only;
+    above.max_by_key(|mount| mount.point.components().count())
+}
+
+fn is_read_only(place: &Path, mounts: &[Mount]) -> bool {
+    mount_of(place, mounts).is_some_and(|mount| mount.read_only)
+}
+
+/// Why a place is not looked through.
+fn obstacle(place: &Path, mounts: &[Mount]) -> Option<String> {
     // A way through a FUSE may never end.
-    let through_fuse = |mount: &Mount| mount.kind.starts_with("fuse") && place.starts_with(&mount.point);
-    on.is_none_or(readable) && !mounts.iter().any(through_fuse)
+    let through =
+        mounts.iter().find(|mount| mount.kind.starts_with("fuse") && place.starts_with(&mount.point));
+    let on = mount_of(place, mounts).filter(|mount| !LOCAL.contains(&mount.kind.as_str()));
+    through.or(on).map(|mount| format!("it lies on a file system of another kind ({})", mount.kind))
 }
 
 #[cfg(test)]

@@ -99,8 +99,8 @@ fn keys_get_past_whatever_stands_in_their_place() {
             fs::remove_dir_all(ssh).unwrap();
             fs::write(ssh, "no folder").unwrap();
         },
-        |ssh| fs::set_permissions(ssh, Permissions::from_mode(0)).unwrap(),
-        |ssh| fs::set_permissions(ssh.parent().unwrap(), Permissions::from_mode(0)).unwrap(),
+        |ssh| fs::set_permissions(ssh, Permissions::from_mode(0o000)).unwrap(),
+        |ssh| fs::set_permissions(ssh.parent().unwrap(), Permissions::from_mode(0o000)).unwrap(),
     ];
     for (number, arrange) in forms.iter().enumerate() {
         let (root, mut host) = real();
@@ -163,6 +163,7 @@ fn what_is_immutable_goes_as_well() {
                 path, pins[0].1,
                 "only CAP_LINUX_IMMUTABLE or chattr may be missing here, and from the start"
             );
+            eprintln!("left out: nothing can be made immutable here");
             return;
         }
     }

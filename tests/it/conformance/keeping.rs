@@ -2,11 +2,13 @@
 
 use super::{both, real, who};
 use model::UidRange;
-use playbooks::{FakeHost, Host};
+use playbooks::{FakeHost, Host, RealHost};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
@@ -113,6 +115,27 @@ fn a_full_disk_takes_a_few_writes_once_the_ballast_is_dropped() {
     host.set_full(false);
     host.ballast_keep().unwrap();
     assert!(host.has_ballast());
+}
+
+#[test]
+fn a_terminal_is_told() {
+    const UID: u32 = 98_703;
+    let (root, _) = real();
+    let mut host = RealHost::new("/", root.path());
+    let mut session = Command::new("script");
+    session.args(["-qfc", "sleep 1000", "/dev/null"]).uid(UID).gid(UID);
+    let mut session = session.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let is_theirs =
+        |entry: std::io::Result<fs::DirEntry>| entry.unwrap().metadata().is_ok_and(|meta| meta.uid() == UID);
+    while !fs::read_dir("/dev/pts").unwrap().any(is_theirs) {
+        std::thread::yield_now();
+    }
+    host.tell(&who(UID), "it ends soon\n").unwrap();
+    let mut told = String::new();
+    BufReader::new(session.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    host.kill_all(UID).unwrap();
+    session.wait().unwrap();
+    assert_eq!(told.trim_end(), "it ends soon");
 }
 
 /// A file system of a few pages, which a real disk that is full behaves like.

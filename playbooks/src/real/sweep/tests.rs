@@ -221,6 +221,39 @@ fn mounts_and_links_are_not_followed() {
 }
 
 #[test]
+fn a_folder_stays_theirs_while_something_in_it_cannot_be_removed() {
+    let Some(place) = Place::new() else { return };
+    place.folder("tmp/mine", ALICE);
+    place.file("tmp/mine/file", ALICE);
+    let (none, bind): (Option<&str>, _) = (None, nix::mount::MsFlags::MS_BIND);
+    let file = place.path("tmp/mine/file");
+    if nix::mount::mount(Some(&file), &file, none, bind, none).is_err() {
+        return; // this test itself may not mount here
+    }
+    let Cleared { found, .. } = place.sweep();
+    nix::mount::umount(&file).unwrap();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].removed.as_ref().is_err_and(|why| why.contains("mounted there")), "{found:?}");
+    assert!(found[1].removed.is_err() && found[1].what.ends_with("tmp/mine"), "{found:?}");
+    assert_eq!(place.found(), ["tmp/mine", "tmp/mine/file"]);
+}
+
+#[test]
+fn folders_beyond_what_is_remembered_are_looked_into_later() {
+    let Some(place) = Place::new() else { return };
+    (0..350).for_each(|number| place.folder(&format!("tmp/{number}/inner"), 0));
+    (0..350).for_each(|number| place.file(&format!("tmp/{number}/inner/file"), ALICE));
+    (0..350).for_each(|number| place.folder(&format!("var/tmp/all/{number}"), ALICE));
+    let Cleared { found, unswept } = place.sweep();
+    assert!(
+        unswept.len() == 1 && unswept[0].ends_with("tmp: too many folders to look into all of them"),
+        "{unswept:?}"
+    );
+    assert!((100..700).contains(&found.len()), "{}", found.len());
+    assert_eq!(fs::read_dir(place.path("var/tmp/all")).map_or(0, Iterator::count), 0);
+}
+
+#[test]
 fn what_is_not_looked_at_is_said() {
     let Some(place) = Place::new() else { return };
     fs::create_dir_all(place.path("tmp")).unwrap();
@@ -255,7 +288,10 @@ fn kinds_of_file_systems() {
         mount("/mnt/in", "ext4", false),
         mount("/home/here", "xfs", false),
     ];
-    let readable = |place: &str| is_ours_to_read(Path::new(place), &mounts);
+    let readable = |place: &str| {
+        let place = Path::new(place);
+        obstacle(place, &mounts).is_none() && !is_read_only(place, &mounts)
+    };
     for place in ["/", "/tmp", "/home/here/too", "/home2"] {
         assert!(readable(place), "{place}");
     }

@@ -17,7 +17,7 @@ use xattr::FileExt;
 
 /// How many names of folders wait to be looked into; those beyond wait for another reading of their folder. A folder
 /// may always have a few, so that we get on at any depth.
-const WAITING: usize = 100_000;
+const WAITING: usize = if cfg!(test) { 100 } else { 100_000 };
 const FEW: usize = 32;
 /// So many folders from the top on stay open, which spares us looking for the way up in all trees that are not made
 /// to be deep.

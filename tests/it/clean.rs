@@ -1,0 +1,12 @@
+//! Access is taken away, and nothing of it is left: seen from outside, on real machines.
+
+mod expiry;
+mod hostile;
+mod links;
+
+mod traces;
+
+/// Whether the long forms are to be run, which take many minutes.
+fn is_long() -> bool {
+    std::env::var_os("BERTH_SOAK").is_some()
+}
