@@ -166,6 +166,10 @@ e2e: setup images _agent
     cargo build --workspace --all-targets
     cargo test --workspace --test it e2e
 
+# Run the tests of taking access away in their long forms: every system call, every machine. Takes about an hour.
+soak-clean: setup images _agent
+    BERTH_SOAK=1 cargo test --workspace --test it clean -- --nocapture --test-threads=1
+
 # Measure how fast reservations are made and taken away.
 bench: setup build images
     cargo run --release -p tests --bin bench
@@ -221,8 +225,11 @@ _packages:
     need "$(found sshpass)" sshpass
     need "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null || true)" postgresql
     need "$(found qemu-img)" qemu-utils
-    need "$(found dropbear)" dropbear-bin
     need "$(found setsid)" util-linux
+    need "$(found nsenter)" util-linux
+    need "$(found strace)" strace
+    need "$(found setfacl)" acl
+    need "$(found chattr)" e2fsprogs
     # Where the kernel has AppArmor, the engine starts no container without it.
     [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || need "$(found apparmor_parser)" apparmor
     if [ ${#missing[@]} = 0 ]; then

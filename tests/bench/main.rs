@@ -11,6 +11,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
+mod cleaning;
 mod others;
 mod throughput;
 
@@ -69,10 +70,12 @@ async fn machines() -> (String, String) {
         ways.push(Box::new(Ansible::new(program, &hosts, Tuning::Defaults)));
     }
     ways.push(Box::new(Bare::new(&hosts)));
-    let (one, ten) = (medians(&mut ways, 1).await, medians(&mut ways, MACHINES as usize).await);
+    let one = medians(&mut ways, 1).await;
+    let cleaning = cleaning::table(&farm, &hosts.all[0]).await;
+    let ten = medians(&mut ways, MACHINES as usize).await;
     let names = ways.iter().map(|way| way.name());
     let rows: Vec<_> = names.zip(one).zip(ten).map(|((name, one), ten)| Row { name, one, ten }).collect();
-    let times = times(&rows, ansible.as_ref());
+    let times = [times(&rows, ansible.as_ref()), cleaning].join("\n");
     let agent = agent(&hosts);
     farm.pool(&pool, IMAGE, 0).await;
     (times, agent)

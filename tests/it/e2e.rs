@@ -16,14 +16,17 @@ async fn e2e_lent_machines_are_logged_in_to_and_taken_back() {
     farm.pool(&debian, "berth-debian", 2).await;
     farm.pool(&alpine, "berth-alpine", 1).await;
     log_in_the_moment_the_answer_arrives(&farm).await;
+    be_another_machine_after_root(&farm).await;
     keep_the_account_when_a_container_restarts(&farm).await;
     end_on_time_with_the_server_killed(&mut farm).await;
     the_tour_of_the_readme_works_as_written(&farm).await;
     let log = farm.log();
     assert!(log.contains("enrolled") && !log.contains(PASSWORD), "the log keeps passwords to itself");
+    let machines = names(&farm).await;
+    assert_eq!(machines.len(), 3, "{machines:?}");
     farm.pool(&debian, "berth-debian", 0).await;
     farm.pool(&alpine, "berth-alpine", 0).await;
-    for machine in [format!("{debian}-1"), format!("{debian}-2"), format!("{alpine}-1")] {
+    for machine in machines {
         assert!(inside(&machine, "true").contains("No such container"), "`{machine}` is destroyed");
     }
 }
@@ -31,13 +34,13 @@ async fn e2e_lent_machines_are_logged_in_to_and_taken_back() {
 async fn log_in_the_moment_the_answer_arrives(farm: &RealFarm) {
     let key = new_key(farm);
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
-    let body = ReservationCreate { ssh_keys: vec![public], sudo: true, ..ask("alice", 3, "1h") };
+    let body = ReservationCreate { ssh_keys: vec![public], ..ask("alice", 3, "1h") };
     let reservation = farm.reserve(&body).await;
     assert_eq!(reservation.phase, Phase::Ready, "{reservation:?} {}", farm.log());
     on_each(&reservation.machines, |seat| {
-        let expected = format!("alice\n{}\n/home/alice\n0\n", seat.uid);
+        let expected = format!("alice\n{}\n/home/alice\n", seat.uid);
         for by in [By::Password(PASSWORD), By::Key(&key)] {
-            let output = ssh(seat, "alice", &by, "id -un; id -u; pwd; sudo -n id -u");
+            let output = ssh(seat, "alice", &by, "id -un; id -u; pwd");
             assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{} {output:?}", seat.name);
         }
         assert!(!ssh(seat, "alice", &By::Password("wrong"), "id").status.success());
@@ -47,6 +50,39 @@ async fn log_in_the_moment_the_answer_arrives(farm: &RealFarm) {
     let ended = farm.release(reservation.id).await;
     assert_eq!(ended.phase, Phase::Ended, "{ended:?}");
     nothing_is_left(&ended, "alice");
+}
+
+/// Whoever was root may have left anything anywhere: the containers are destroyed, and others made.
+async fn be_another_machine_after_root(farm: &RealFarm) {
+    let body = ReservationCreate { sudo: true, ..ask("rita", 3, "1h") };
+    let reservation = farm.reserve(&body).await;
+    assert_eq!(reservation.phase, Phase::Ready, "{reservation:?} {}", farm.log());
+    let before: Vec<String> = reservation.machines.iter().map(|seat| container_of(&seat.name)).collect();
+    on_each(&reservation.machines, |seat| {
+        let output = ssh(seat, "rita", &By::Password(PASSWORD), "sudo -n id -u; sudo -n touch /etc/hidden");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{} {output:?}", seat.name);
+    });
+    let ended = farm.release(reservation.id).await;
+    assert_eq!(ended.phase, Phase::Ended, "{ended:?} {}", farm.log());
+    until("others have taken their place", async || farm.get("/v1/availability").await["free"] == 3).await;
+    for machine in names(farm).await {
+        assert!(!before.contains(&container_of(&machine)), "`{machine}` is the same as before");
+        assert_eq!(inside(&machine, "ls /etc/hidden 2>/dev/null"), "");
+    }
+}
+
+async fn names(farm: &RealFarm) -> Vec<String> {
+    let machines = farm.get("/v1/machines").await;
+    let machines = machines["items"].as_array().unwrap().iter();
+    machines.map(|machine| machine["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn container_of(machine: impl std::fmt::Display) -> String {
+    let output =
+        Command::new("docker").args(["inspect", "-f", "{{.Id}}", &format!("berth-{machine}")]).output();
+    let id = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(!id.trim().is_empty(), "there is a container of `{machine}`");
+    id
 }
 
 async fn keep_the_account_when_a_container_restarts(farm: &RealFarm) {

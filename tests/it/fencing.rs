@@ -155,8 +155,7 @@ async fn a_provider_that_knows_of_nothing_takes_nobodys_seat(farm: Farm) {
     farm.pool("p", 8, json!({})).await;
     let id = farm.reserve(&ask("alice", 6, 60)).await.unwrap().id;
     farm.yard.forget_all(true);
-    let put = json!({ "provider": "docker", "image": "yard", "size": 8 }).to_string();
-    farm.http.put(format!("{}/v1/pools/p", farm.url())).body(put).send().await.unwrap();
+    farm.pool_set("p", 8, json!({})).await;
     farm.until("it is not believed", async || {
         farm.get("/v1/pools/p").await["problem"].as_str().is_some_and(|problem| {
             problem.contains("8 of its 8 machines") && problem.contains("berth pool accept-losses p")
@@ -172,6 +171,7 @@ async fn a_provider_that_knows_of_nothing_takes_nobodys_seat(farm: Farm) {
 
     // One that is really gone is replaced; when all are, somebody has to say so.
     farm.yard.hosts().iter().for_each(|(name, _)| farm.yard.lose(name));
+    farm.pool_set("p", 8, json!({})).await;
     farm.until("it is not believed", async || !farm.get("/v1/pools/p").await["problem"].is_null()).await;
     let accepted = farm.post("/v1/pools/p/accept-losses", "").await;
     assert!(accepted.status().is_success());

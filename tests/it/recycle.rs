@@ -119,8 +119,7 @@ async fn a_pool_that_recycles_makes_a_new_machine_for_everybody(farm: Farm) {
 async fn whoever_is_on_a_machine_that_is_to_go_is_waited_for(farm: Farm) {
     farm.pool("p", 2, json!({})).await;
     let reservation = farm.reserve(&ask("alice", 1, 60)).await.unwrap();
-    let put = json!({ "provider": "docker", "image": "yard", "size": 0 }).to_string();
-    farm.http.put(format!("{}/v1/pools/p", farm.url())).body(put).send().await.unwrap();
+    farm.pool_set("p", 0, json!({})).await;
     farm.until("the idle one is gone", async || farm.machine_views().await.len() == 1).await;
     assert_eq!(farm.reservation(reservation.id).await.phase, Phase::Ready);
     assert!(has_account(&farm.yard.host("p-1"), "alice"));

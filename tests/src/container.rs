@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-const START: &str = "mkdir -p /run/sshd /etc/dropbear
-    if [ -x /usr/sbin/sshd ]; then ssh-keygen -qA; /usr/sbin/sshd
-    else dropbearkey -t ed25519 -f /etc/dropbear/key >/dev/null 2>&1; dropbear -w -r /etc/dropbear/key; fi";
+const START: &str = "mkdir -p /run/sshd; ssh-keygen -qA; /usr/sbin/sshd";
 /// Takes in orphans.
 const STAY: &str = "touch /run/up; while :; do sleep 1; done";
 

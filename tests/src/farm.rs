@@ -170,13 +170,18 @@ impl Farm {
         self.until_free(count as u32).await;
     }
 
-    /// Sets a pool of the yard's machines, with these further fields, and waits for the machines.
-    pub async fn pool(&self, name: &str, size: u32, more: serde_json::Value) {
+    /// Sets a pool of the yard's machines, with these further fields.
+    pub async fn pool_set(&self, name: &str, size: u32, more: serde_json::Value) {
         let mut body = serde_json::json!({ "provider": "docker", "image": "yard", "size": size });
         body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
         let path = format!("{}/v1/pools/{name}", self.url());
         let answer = self.http.put(path).body(body.to_string()).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// The same, and waits for the machines.
+    pub async fn pool(&self, name: &str, size: u32, more: serde_json::Value) {
+        self.pool_set(name, size, more).await;
         self.until(&format!("pool {name} has its machines"), async || {
             let states = self.get(&format!("/v1/pools/{name}")).await["states"].clone();
             let count = |state: &str| states[state].as_u64().unwrap_or_default();

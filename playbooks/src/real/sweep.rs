@@ -37,6 +37,7 @@ const LOCAL: [&str; 16] = [
     "vfat",
     "mqueue",
 ];
+const IN_MEMORY: [&str; 5] = ["tmpfs", "ramfs", "devtmpfs", "hugetlbfs", "mqueue"];
 /// Of each sweep so many things are worded; what comes after them is only counted,
 const WORDED: usize = 1_000;
 /// and so many are counted at most, as somebody may leave millions behind; but for those that stay.
@@ -68,10 +69,13 @@ pub(super) fn sweep(root: &Path, whose: &[Who], budget: Budget) -> io::Result<Cl
         sweep.look_through_what_matters(&place, &mounts);
     }
     sweep.left = Some((budget, super::since_boot() + budget.time));
+    // What is in memory is small and soon done, while the root may be larger than any budget.
+    let below = mounts.iter().filter(|mount| mount.point.starts_with(&root));
+    let (small, large): (Vec<&Mount>, Vec<&Mount>) =
+        below.partition(|mount| IN_MEMORY.contains(&mount.kind.as_str()));
+    small.iter().for_each(|mount| sweep.look_through(&mount.point, &mounts));
     sweep.look_through_what_matters(&root, &mounts);
-    for mount in mounts.iter().filter(|mount| mount.point.starts_with(&root)) {
-        sweep.look_through(&mount.point, &mounts);
-    }
+    large.iter().for_each(|mount| sweep.look_through(&mount.point, &mounts));
     Ok(sweep.cleared)
 }
 
@@ -130,12 +134,12 @@ impl Sweep {
     fn spend(&mut self) -> Result<(), String> {
         let Some((left, until)) = &mut self.left else { return Ok(()) };
         if left.entries == 0 {
-            return Err("too many files to look at all of them".into());
+            return Err("there are more files than are looked at in one sweep".into());
         }
         left.entries -= 1;
         if left.entries.is_multiple_of(STRIDE) && super::since_boot() > *until {
             left.entries = 0;
-            return Err(format!("not all of it could be looked at within {:?}", left.time));
+            return Err(format!("there is more than can be looked at within {:?}", left.time));
         }
         Ok(())
     }

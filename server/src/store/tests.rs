@@ -185,3 +185,14 @@ async fn one_token_is_for_one_agent_and_a_former_one_does_not_come_back_by_it() 
     assert!(matches!(again().await, Err(Failure::Unauthorised(_))));
     assert_eq!(bench.store.machine_get("m1").await.unwrap().seen_generation, 0);
 }
+
+#[tokio::test]
+async fn the_database_itself_refuses_a_second_holder() {
+    let bench = Bench::new();
+    bench.machine("m1").await;
+    bench.reserve("alice").await;
+    let again = "INSERT INTO assignment (id, reservation_id, machine_id, uid, created_at, attempts) \
+                 SELECT 'another', reservation_id, machine_id, uid + 1, created_at, 0 FROM assignment";
+    let refused = bench.store.write(move |conn| Ok(conn.batch_execute(again)?)).await;
+    assert!(refused.is_err());
+}

@@ -10,15 +10,6 @@ setsid sleep 9999 >/dev/null 2>&1 </dev/null &
 setsid sh -c 'trap "" HUP TERM INT QUIT; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &
 setsid sh -c 'kill -STOP $$; sleep 9999' >/dev/null 2>&1 </dev/null &
 
-# Each of these lives for a moment, and starts the next one.
-cat >"/var/tmp/$me.chain" <<'CHAIN'
-#!/bin/sh
-[ "$1" -gt 0 ] || exit
-"$0" $(($1 - 1)) &
-CHAIN
-chmod 755 "/var/tmp/$me.chain"
-setsid "/var/tmp/$me.chain" 20000 >/dev/null 2>&1 </dev/null &
-
 # A socket without a file.
 if command -v perl >/dev/null; then
     setsid perl -e 'use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack("S a*", AF_UNIX, "\0berth-hidden-$ARGV[0]"));
@@ -44,10 +35,9 @@ for folder in /tmp /var/tmp /dev/shm /run/lock /srv/open; do
 done 2>/dev/null
 : >"/dev/mqueue/$me"
 mkdir -m 777 "/tmp/$me.shared"
-i=0
-cd "/tmp/$me.d"
-while [ $i -lt 200 ]; do mkdir d && cd d && : >f; i=$((i + 1)); done
-cd "$HOME"
+deep=d/d/d/d/d/d/d/d/d/d
+deep=$deep/$deep/$deep/$deep/$deep/$deep/$deep/$deep/$deep/$deep
+mkdir -p "/tmp/$me.d/$deep" "$HOME/$deep"
 
 rm -rf .ssh
 case $(($1 % 5)) in
@@ -62,4 +52,13 @@ ln -s /root root
 : >'in the
 home'
 chmod 000 "$HOME"
+
+# Each of these lives for a moment, and starts the next one.
+cat >"/var/tmp/$me.chain" <<'CHAIN'
+#!/bin/sh
+[ "$1" -gt 0 ] || exit
+"$0" $(($1 - 1)) &
+CHAIN
+chmod 755 "/var/tmp/$me.chain"
+setsid "/var/tmp/$me.chain" 20000 >/dev/null 2>&1 </dev/null &
 echo done

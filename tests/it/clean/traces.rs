@@ -26,19 +26,20 @@ impl Traces {
     }
 }
 
-pub(super) fn all(container: &Container, name: &str, uid: u32) -> Traces {
+pub(super) fn look(container: &Container, name: &str, uid: u32) -> (Traces, Inventory) {
     let mounts = mounts(container, name, uid);
     let shut: Vec<PathBuf> = mounts.iter().map(|(point, _)| point.clone()).collect();
     let inventory = Inventory::take(&container.path("/"), &shut);
     let pids = container.processes(uid).into_iter().map(|pid| format!("process {pid}"));
-    let none = Traces(BTreeMap::new());
-    none.with("mount", mounts.into_iter().map(|(_, line)| line).collect())
+    let found = Traces(BTreeMap::new())
+        .with("mount", mounts.into_iter().map(|(_, line)| line).collect())
         .with("process", pids.collect())
         .with("ipc", ipc(container, uid))
         .with("socket", abstract_sockets(container, name))
         .with("entry", entries(container, name, uid, ""))
         .with("backup", entries(container, name, uid, "-"))
-        .of_files(&inventory, name, uid)
+        .of_files(&inventory, name, uid);
+    (found, inventory)
 }
 
 /// Where, and the line of the kernel's table.

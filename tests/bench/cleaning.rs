@@ -1,0 +1,42 @@
+//! What taking one account away costs on the machine itself: Berth as its agent reports it, and `userdel -r`.
+
+use crate::{Host, ROUNDS, USER};
+use std::fmt::Write;
+use tests::real::{RealFarm, inside};
+
+/// Makes and removes an account some times over, and prints how many microseconds each removal took.
+fn userdel(rounds: usize) -> String {
+    format!(
+        "for _ in $(seq {rounds}); do useradd -m local-{USER}; began=$(date +%s%N); userdel -r local-{USER} 2>/dev/null
+         echo $((($(date +%s%N) - began) / 1000)); done"
+    )
+}
+
+/// Of the reservations that this machine has just been through.
+pub(crate) async fn table(farm: &RealFarm, host: &Host) -> String {
+    let page = farm.get(&format!("/v1/machines/{}/cleanings?limit={ROUNDS}", host.name)).await;
+    let cleanings = page["items"].as_array().expect("a page of cleanings");
+    assert!(cleanings.len() >= ROUNDS, "{page}");
+    let of = |what: &dyn Fn(&serde_json::Value) -> f64| median(cleanings.iter().map(what).collect());
+    let total = of(&|cleaning| cleaning["took_ms"].as_f64().unwrap());
+    let mut text = "## An account taken away, on the machine itself\n\nWithout the ways there and back, on the first \
+                    machine of the run above, the median of the last rounds. `userdel -r` removes the entries and the \
+                    home; Berth also ends processes, looks for what is left on every local file system, and looks \
+                    once more.\n\n| | ms |\n|---|--:|\n"
+        .to_owned();
+    writeln!(text, "| Berth | {total:.1} |").unwrap();
+    for step in ["lock", "kill", "detach", "files", "entries", "sweep"] {
+        let took = of(&|cleaning| cleaning["steps_ms"][step].as_f64().unwrap_or_default());
+        writeln!(text, "| of this: {step} | {took:.1} |").unwrap();
+    }
+    let seen = inside(&host.name, &userdel(ROUNDS));
+    let micros: Vec<f64> = seen.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(micros.len(), ROUNDS, "{seen}");
+    writeln!(text, "| `userdel -r` | {:.1} |", median(micros) / 1000.0).unwrap();
+    text
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
