@@ -124,4 +124,9 @@ impl Cleaning {
             unswept: Vec::new(),
         }
     }
+
+    /// All steps together, in microseconds, whatever an agent claims.
+    pub fn took_in_all(&self) -> u64 {
+        self.took.values().fold(0, |sum, step| sum.saturating_add(*step))
+    }
 }

@@ -5,6 +5,7 @@ use crate::{Labels, MachineId, PoolName};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::str::FromStr;
 
 /// A machine nobody knows is destroyed only after this long: its row may be on its way.
 const ORPHAN_GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -36,6 +37,28 @@ pub enum AfterUse {
     Clean,
     /// It is destroyed, and another one made: that proves it clean, whatever happened on it.
     Recycle,
+}
+
+impl AfterUse {
+    pub const NAMES: [&str; 2] = ["clean", "recycle"];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Recycle => "recycle",
+        }
+    }
+}
+
+impl FromStr for AfterUse {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Clean, Self::Recycle]
+            .into_iter()
+            .find(|after| after.name() == text)
+            .ok_or_else(|| format!("must be `{}`", Self::NAMES.join("` or `")))
+    }
 }
 
 /// A pool's machine as the database knows it.

@@ -1,7 +1,9 @@
 //! Access is taken away, and nothing of it is left: seen from outside, on real machines.
 
+mod disk;
 mod expiry;
 mod hostile;
+mod kills;
 mod links;
 
 mod traces;

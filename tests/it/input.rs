@@ -121,6 +121,11 @@ async fn unknown_places_methods_and_parameters() {
         ("GET", "/v1/machines?limit=0", 400),
         ("GET", "/v1/machines?state=sleepy", 400),
         ("GET", "/v1/machines?cursor=x", 400),
+        ("GET", "/v1/machines/nobody/cleanings", 404),
+        ("GET", "/v1/machines/nobody/cleanings?cursor=x", 400),
+        ("POST", "/v1/machines/nobody/clean", 404),
+        ("DELETE", "/v1/machines/nobody/clean", 405),
+        ("POST", "/v1/pools/nobody/accept-losses", 404),
         ("POST", "/v1/agent/sync", 404),
     ] {
         let response = send(method.parse().unwrap(), path).await.unwrap();

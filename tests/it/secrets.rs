@@ -16,6 +16,7 @@ async fn no_answer_and_no_file_holds_a_password_or_a_token() {
         "/",
         "/v1/machines",
         "/v1/machines/m1",
+        "/v1/machines/m1/cleanings",
         "/v1/reservations",
         &format!("/v1/reservations/{id}"),
         "/v1/availability",

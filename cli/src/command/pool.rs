@@ -40,11 +40,9 @@ pub(crate) struct Set {
     #[arg(long, value_name = "RANGE")]
     uids: Option<String>,
     /// What becomes of a machine after each reservation; after one with sudo it is recycled in any case.
-    #[arg(long, value_parser = AFTER_USE)]
-    after_use: Option<String>,
+    #[arg(long, value_name = "clean|recycle")]
+    after_use: Option<AfterUse>,
 }
-
-const AFTER_USE: [&str; 2] = ["clean", "recycle"];
 
 impl Command {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
@@ -96,11 +94,7 @@ impl Set {
                 .uids
                 .clone()
                 .or_else(|| have.map(|pool| pool.uids.clone()).filter(|uids| !uids.is_empty())),
-            after_use: match self.after_use.as_deref() {
-                Some("recycle") => AfterUse::Recycle,
-                Some(_) => AfterUse::Clean,
-                None => have.map(|pool| pool.after_use).unwrap_or_default(),
-            },
+            after_use: self.after_use.or(have.map(|pool| pool.after_use)).unwrap_or_default(),
         })
     }
 }
@@ -115,7 +109,7 @@ pub(crate) async fn existing(session: &Session, name: &PoolName) -> Result<Optio
 }
 
 fn listed(items: &[&PoolView]) -> Table {
-    let header = &["pool", "provider", "image", "size", "machines", "labels", "problem"];
+    let header = &["pool", "provider", "image", "size", "machines", "labels", "uids", "after use", "problem"];
     let mut table = Table::new(header, "no pools: make one with `just provision`");
     for pool in items {
         table.row([
@@ -125,6 +119,8 @@ fn listed(items: &[&PoolView]) -> Table {
             pool.size.to_string(),
             states(&pool.states),
             labels::shown(&pool.labels),
+            pool.uids.clone(),
+            pool.after_use.name().to_owned(),
             pool.problem.clone().unwrap_or_default(),
         ]);
     }
@@ -163,7 +159,7 @@ mod tests {
         assert_eq!((put.provider.as_str(), put.image.as_str(), put.size), ("docker", "berth-debian", 0));
         assert_eq!(labels::shown(&put.labels), "os=debian");
         assert_eq!((put.uids.as_deref(), put.after_use), (Some("fleet"), AfterUse::Recycle));
-        let other = Set { after_use: Some("clean".to_owned()), ..set(Some(0), None) };
+        let other = Set { after_use: Some(AfterUse::Clean), ..set(Some(0), None) };
         assert_eq!(other.body(Some(&have)).unwrap().after_use, AfterUse::Clean);
     }
 }

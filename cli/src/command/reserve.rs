@@ -38,7 +38,7 @@ pub(crate) struct Reserve {
     /// A group of the machines to be in; may be repeated.
     #[arg(long = "group", value_name = "NAME")]
     groups: Vec<GroupName>,
-    /// Allow the account to become root.
+    /// Allow the account to become root, on machines of a pool only: afterwards they are made anew.
     #[arg(long)]
     sudo: bool,
     /// Answer at once, before the accounts are there.

@@ -1,20 +1,47 @@
 //! What agents say of taking accounts away: kept with the assignment, and worded.
 
+use super::event::{About, record};
+use super::machine::by_name;
 use super::row::{AssignmentRow, ReservationRow, json, readable, text, to_json};
 use super::schema::{assignment, machine, reservation};
 use super::sql::Value::Text;
 use super::sql::execute;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
-use model::AssignmentId;
-use model::cleaning::{Cleaning, CleaningStep, Residue};
+use model::cleaning::{Cleaning, Residue};
+use model::machine::Machine;
+use model::phase::{MachineState, machine_state};
 use model::wire::CleaningView;
-use std::collections::BTreeMap;
+use model::{AssignmentId, Timestamp};
 
 /// More than an agent has to tell at once.
 pub(crate) const MOST_AT_ONCE: usize = 100;
 
 impl Store {
+    /// Has a machine that does not get clean try again at once.
+    pub async fn machine_clean(&self, name: &str, now: Timestamp) -> Result<Machine, Failure> {
+        let (name, ttl) = (name.to_owned(), self.ttl);
+        self.write(move |conn| {
+            let found = by_name(conn, &name)?;
+            let state = machine_state(&found, now, ttl);
+            let holding = found.holding.as_ref().filter(|holding| holding.is_leaving(now));
+            let Some(holding) = holding.filter(|_| found.quarantined.is_none()) else {
+                return Err(Failure::Conflict(not_leaving(&name, &state)));
+            };
+            diesel::update(assignment::table.find(holding.assignment.to_string()))
+                .set(assignment::attempts.eq(0))
+                .execute(conn)?;
+            diesel::update(machine::table.find(found.id.to_string()))
+                .set(machine::generation.eq(machine::generation + 1))
+                .execute(conn)?;
+            let reservation = holding.reservation.to_string();
+            let about = About { machine: Some(&name), reservation: Some(&reservation), detail: "" };
+            record(conn, now, "machine.clean_requested", about)?;
+            by_name(conn, &name)
+        })
+        .await
+    }
+
     /// What was taken away from machines of this name, those gone among them; the newest first, from before `cursor` on.
     pub async fn cleaning_list(
         &self,
@@ -44,6 +71,18 @@ impl Store {
         })
         .await
     }
+}
+
+fn not_leaving(name: &str, state: &MachineState) -> String {
+    let remedy = match state {
+        MachineState::Held => "release its reservation first, and it is cleaned",
+        MachineState::Maintenance(_) => "look at its reason (`berth machine get`)",
+        MachineState::Free
+        | MachineState::Cleaning
+        | MachineState::Unreachable { .. }
+        | MachineState::Retiring => "there is nothing to take away",
+    };
+    format!("nobody is leaving `{name}`, which is {}; {remedy}", state.name())
 }
 
 /// Keeps those that are about this machine: the newest wins, but nothing takes the place of one that has ended except
@@ -112,7 +151,7 @@ fn worded(username: &str, cleaning: &Cleaning) -> String {
         .map(|(kind, count)| counted(*kind, *count))
         .collect();
     let removed = if removed.is_empty() { "nothing left".to_owned() } else { removed.join(", ") };
-    format!("{username}: {removed} in {} ms", micros(&cleaning.took).div_ceil(1000))
+    format!("{username}: {removed} in {} ms", cleaning.took_in_all().div_ceil(1000))
 }
 
 fn counted(kind: Residue, count: u32) -> String {
@@ -135,11 +174,6 @@ fn counted(kind: Residue, count: u32) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// All of it, whatever an agent claims.
-pub(crate) fn micros(took: &BTreeMap<CleaningStep, u64>) -> u64 {
-    took.values().fold(0, |sum, step| sum.saturating_add(*step))
-}
-
 fn view((seat, of, machine): (AssignmentRow, ReservationRow, String)) -> Result<CleaningView, Failure> {
     let kept = seat.cleaning.as_deref().unwrap_or_default();
     let cleaning: Cleaning = json("assignment.cleaning", kept)?;
@@ -153,7 +187,7 @@ fn view((seat, of, machine): (AssignmentRow, ReservationRow, String)) -> Result<
         began_at: cleaning.began_at,
         ended_at: cleaning.ended_at,
         attempts: cleaning.attempts,
-        took_ms: ms(micros(&cleaning.took)),
+        took_ms: ms(cleaning.took_in_all()),
         steps_ms: cleaning.took.iter().map(|(step, micros)| (*step, ms(*micros))).collect(),
         removed: cleaning.removed,
         examples: cleaning.examples,
@@ -165,8 +199,7 @@ fn view((seat, of, machine): (AssignmentRow, ReservationRow, String)) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Timestamp;
-    use model::cleaning::Refused;
+    use model::cleaning::{CleaningStep, Refused};
 
     fn cleaning() -> Cleaning {
         let now = Timestamp::UNIX_EPOCH;

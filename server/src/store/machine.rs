@@ -9,7 +9,6 @@ use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::allocate::{Shortage, Want, allocate};
 use model::machine::{Holding, Machine, Uids};
-use model::phase::{MachineState, machine_state};
 use model::pool::AfterUse;
 use model::report::Facts;
 use model::session::Quarantine;
@@ -113,30 +112,6 @@ impl Store {
         .await
     }
 
-    /// Has a machine that does not get clean try again at once.
-    pub async fn machine_clean(&self, name: &str, now: Timestamp) -> Result<Machine, Failure> {
-        let (name, ttl) = (name.to_owned(), self.ttl);
-        self.write(move |conn| {
-            let found = by_name(conn, &name)?;
-            let state = machine_state(&found, now, ttl);
-            let holding = found.holding.as_ref().filter(|holding| holding.is_leaving(now));
-            let Some(holding) = holding.filter(|_| found.quarantined.is_none()) else {
-                return Err(Failure::Conflict(not_leaving(&name, &state)));
-            };
-            diesel::update(assignment::table.find(holding.assignment.to_string()))
-                .set(assignment::attempts.eq(0))
-                .execute(conn)?;
-            diesel::update(machine::table.find(found.id.to_string()))
-                .set(machine::generation.eq(machine::generation + 1))
-                .execute(conn)?;
-            let reservation = holding.reservation.to_string();
-            let about = About { machine: Some(&name), reservation: Some(&reservation), detail: "" };
-            record(conn, now, "machine.clean_requested", about)?;
-            by_name(conn, &name)
-        })
-        .await
-    }
-
     /// Machines whose newest spec was not confirmed, that somebody still waits for, or that are to go: what a sweep puts
     /// into the queue.
     pub async fn machines_unsettled(&self) -> Result<Vec<MachineId>, Failure> {
@@ -170,18 +145,6 @@ impl Store {
         })
         .await
     }
-}
-
-fn not_leaving(name: &str, state: &MachineState) -> String {
-    let remedy = match state {
-        MachineState::Held => "release its reservation first, and it is cleaned",
-        MachineState::Maintenance(_) => "look at its reason (`berth machine get`)",
-        MachineState::Free
-        | MachineState::Cleaning
-        | MachineState::Unreachable { .. }
-        | MachineState::Retiring => "there is nothing to take away",
-    };
-    format!("nobody is leaving `{name}`, which is {}; {remedy}", state.name())
 }
 
 pub(crate) fn refuse_gone(row: &MachineRow) -> Result<(), Failure> {

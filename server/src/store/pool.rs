@@ -24,9 +24,6 @@ struct PoolRow {
     losses_accepted_until: Option<i64>,
 }
 
-/// As in the SQL of [`super::leaving`].
-const RECYCLE: &str = "recycle";
-
 impl Store {
     /// Sets what is wanted of a pool, and makes it when there is none of that name.
     pub async fn pool_put(&self, wanted: Pool, now: Timestamp) -> Result<Pool, Failure> {
@@ -37,10 +34,7 @@ impl Store {
                 pool::size.eq(i64::from(wanted.size)),
                 pool::labels.eq(to_json(&wanted.labels)?),
                 pool::uids.eq(wanted.uids.to_string()),
-                pool::after_use.eq(match wanted.after_use {
-                    AfterUse::Clean => "clean",
-                    AfterUse::Recycle => RECYCLE,
-                }),
+                pool::after_use.eq(wanted.after_use.name()),
             );
             let there =
                 diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
@@ -160,7 +154,8 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
             Ok(Member {
                 id: text("machine.id", &id)?,
                 retired: retired_at.is_some(),
-                held: seats.get(&id).is_some_and(|seat| seat.holds()),
+                // One that stays is held as long as its seat is open, whatever becomes of it then.
+                held: seats.get(&id).is_some_and(|seat| retired_at.is_none() || seat.holds()),
                 enrolled: incarnation.is_some(),
             })
         })
@@ -171,7 +166,7 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
 fn seats(conn: &mut Conn, name: &PoolName) -> Result<HashMap<String, Seat>, Failure> {
     let after_use: Option<String> =
         pool::table.find(name.as_str()).select(pool::after_use).first(conn).optional()?;
-    let recycles = after_use.as_deref() == Some(RECYCLE);
+    let recycles = after_use.as_deref() == Some(AfterUse::Recycle.name());
     type Row = (String, Option<String>, Option<i64>, Option<i64>, i64);
     let rows: Vec<Row> = assignment::table
         .inner_join(machine::table)
@@ -208,7 +203,7 @@ fn into_pool(row: PoolRow) -> Result<Pool, Failure> {
         size: row.size as u32,
         labels: json("pool.labels", &row.labels)?,
         uids: text("pool.uids", &row.uids)?,
-        after_use: if row.after_use == RECYCLE { AfterUse::Recycle } else { AfterUse::Clean },
+        after_use: text("pool.after_use", &row.after_use)?,
         losses_accepted_until: time_option(row.losses_accepted_until)?,
         problem: row.problem,
     })

@@ -55,9 +55,13 @@ impl Bench {
     async fn told(&self, name: &str, cleanings: Vec<Cleaning>) -> Received {
         let machine = self.store.machine_get(name).await.unwrap();
         let report = Report { generation: machine.generation, cleanings, ..Report::default() };
-        let incarnation = machine.incarnation.unwrap();
+        self.letter(name, report).await.unwrap()
+    }
+
+    async fn letter(&self, name: &str, report: Report) -> Result<Received, Failure> {
+        let incarnation = self.store.machine_get(name).await?.incarnation.unwrap();
         let letter = SyncRequest { incarnation, session: String::new(), challenge: None, report };
-        self.store.machine_report(format!("credential of {name}"), letter, 0, at(3)).await.unwrap()
+        self.store.machine_report(format!("credential of {name}"), letter, 0, at(3)).await
     }
 
     async fn reserve(&self, name: &str) -> ReservationId {
@@ -195,4 +199,26 @@ async fn the_database_itself_refuses_a_second_holder() {
                  SELECT 'another', reservation_id, machine_id, uid + 1, created_at, 0 FROM assignment";
     let refused = bench.store.write(move |conn| Ok(conn.batch_execute(again)?)).await;
     assert!(refused.is_err());
+}
+
+/// A pool's machine is destroyed, and until that has happened nobody calls it clean; its holder has another at once.
+#[tokio::test]
+async fn a_pools_machine_in_quarantine_is_destroyed_once_it_is_retired() {
+    let bench = Bench::new();
+    let machine = bench.machine("m1").await;
+    let other = bench.machine("m2").await;
+    let id = bench.reserve("alice").await;
+    let ahead = Report { generation: 99, ..Report::default() };
+    assert!(bench.letter("m1", ahead).await.unwrap().spec.is_none());
+    let members = || async { bench.store.pool_members("p".parse().unwrap()).await.unwrap() };
+    assert!(members().await[0].held, "it stays until somebody retires it");
+
+    let (retired, outcome) = bench.store.machine_retire("m1", at(5)).await.unwrap();
+    assert!(retired.retired_at.is_some() && retired.holding.is_some());
+    assert_eq!((outcome.reservation, outcome.machines), (Some(id), vec![machine.id, other.id]));
+    assert!(matches!(bench.letter("m1", Report::default()).await, Err(Failure::Gone(_))));
+    assert!(!members().await[0].held, "it may be destroyed");
+    assert_eq!(bench.store.machine_gone(machine.id, at(6)).await.unwrap().reservation, Some(id));
+    let seats = bench.store.reservation_get(id).await.unwrap().seats;
+    assert_eq!((seats[0].cleaned_at, seats[1].cleaned_at), (Some(at(6)), None));
 }

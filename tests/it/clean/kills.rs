@@ -1,0 +1,255 @@
+//! The agent is killed at its Nth system call, or that call fails: while it makes an account, and while it takes one
+//! away. Two visits later all is well, and nothing of anybody else's has changed.
+
+use super::is_long;
+use super::traces::look;
+use model::report::{AccountState, Report};
+use model::spec::{AccountSpec, Spec};
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Child, Command, Output, Stdio};
+use tests::container::{Container, account, fed, said, spec};
+use tests::inventory::Inventory;
+
+/// Whatever changes something, or is needed for it.
+const CALLS: &str = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,fsync,fdatasync,sync_file_range,open,\
+    openat,openat2,write,pwrite64,writev,mkdir,mkdirat,chown,fchown,fchownat,lchown,chmod,fchmod,fchmodat,symlinkat,\
+    fsetxattr,setxattr,removexattr,fremovexattr,lremovexattr,fallocate,ftruncate,fcntl,umount2,clone,vfork,fork,kill,\
+    getdents64,newfstatat,statx,flock";
+const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EINTR", "error=EACCES"];
+/// In the short form so many points of each call.
+const KILLS_OF_EACH: usize = 5;
+const ERRORS_OF_EACH: usize = 1;
+const AGENT: &str = "/usr/local/sbin/berth-agent";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@here";
+const HASH: &str = "$6$abcdefgh$0123456789012345678901234567890123456789";
+
+#[test]
+fn killed_at_any_call_an_agent_on_debian_recovers() {
+    Bench::new("berth-debian").kill_everywhere();
+}
+
+#[test]
+fn killed_at_any_call_an_agent_on_alpine_recovers() {
+    Bench::new("berth-alpine").kill_everywhere();
+}
+
+/// What is to happen at which call: `when` counts those of one name.
+#[derive(Debug, Clone)]
+struct Point {
+    call: String,
+    when: usize,
+    what: &'static str,
+}
+
+struct Bench {
+    image: &'static str,
+    container: Container,
+    before: Inventory,
+    generation: u64,
+    uid: u32,
+}
+
+impl Bench {
+    fn new(image: &'static str) -> Self {
+        let container = Container::idle(image, &[]);
+        container.run(
+            "mkdir -p /var/spool/cron/crontabs; touch /etc/subuid /etc/subgid
+            for file in passwd shadow group subuid; do cp -p /etc/$file /etc/$file-; done",
+        );
+        let mut bench = Self { image, container, before: Inventory::default(), generation: 0, uid: 66_000 };
+        // The first visit leaves what every machine with an agent has.
+        bench.visit(&bench.spec(true));
+        bench.generation += 1;
+        bench.visit(&bench.spec(false));
+        bench.next();
+        bench.before = Inventory::take(&bench.container.path("/"), &[]);
+        bench
+    }
+
+    fn kill_everywhere(mut self) {
+        let [creating, cleaning] = self.points();
+        let (most, counts) = (creating.len().max(cleaning.len()), (creating.len(), cleaning.len()));
+        for number in 0..most {
+            self.round(creating.get(number), cleaning.get(number));
+        }
+        println!("{}: {counts:?} points of creating and cleaning, 0 unrecoverable", self.image);
+    }
+
+    /// Each goes on from where the one before left off.
+    fn round(&mut self, creating: Option<&Point>, cleaning: Option<&Point>) {
+        let wanted = self.spec(true);
+        let first = self.hurt(&wanted, creating);
+        let made = self.recover(&wanted, |report| is_ready(report));
+        assert!(made.is_some() && self.is_whole(), "{creating:?}: {:?} {first:?}", self.visit(&wanted));
+        self.no_stranger_is_hurt(creating);
+        let mut process = self.litter();
+        self.generation += 1;
+        let unwanted = self.spec(false);
+        let first = self.hurt(&unwanted, cleaning);
+        let gone = self.recover(&unwanted, |report| report.accounts.is_empty() && report.problems.is_empty());
+        assert!(gone.is_some(), "{cleaning:?}: {:?} {first:?}", self.visit(&unwanted));
+        let (left, now) = look(&self.container, "alice", self.uid);
+        let changed = now.differences(&self.before);
+        assert!(
+            left.is_empty() && changed.is_empty(),
+            "{cleaning:?}: {left:?} {changed:?} {first:?} {gone:?}"
+        );
+        process.wait().unwrap();
+        self.next();
+    }
+
+    /// At most two visits.
+    fn recover(&self, spec: &Spec, is_well: impl Fn(&Report) -> bool) -> Option<Report> {
+        (0..2).find_map(|_| self.visit(spec).filter(|report| is_well(report)))
+    }
+
+    fn visit(&self, spec: &Spec) -> Option<Report> {
+        serde_json::from_slice(&fed(self.container.enter(&[]).args([AGENT, "once"]), Some(spec)).stdout).ok()
+    }
+
+    fn hurt(&self, spec: &Spec, point: Option<&Point>) -> Option<Output> {
+        let Point { call, when, what } = point?;
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        strace.args(["-e", &format!("inject={call}:{what}:when={when}")]);
+        Some(fed(self.inside(&mut strace), Some(spec)))
+    }
+
+    fn inside<'a>(&self, strace: &'a mut Command) -> &'a mut Command {
+        strace.args(["nsenter", "-t", &self.container.pid.to_string(), "-a", AGENT, "once"])
+    }
+
+    fn next(&mut self) {
+        self.generation += 1;
+        self.uid += 1;
+    }
+
+    fn spec(&self, wanted: bool) -> Spec {
+        let alice = AccountSpec {
+            ssh_keys: vec![KEY.parse().unwrap()],
+            password_hash: Some(HASH.parse().unwrap()),
+            sudo: true,
+            ..account("alice", self.uid)
+        };
+        spec(self.generation, if wanted { vec![alice] } else { vec![] })
+    }
+
+    /// Judged by the machine, not by the report.
+    fn is_whole(&self) -> bool {
+        let read = |path: &str| fs::read_to_string(self.container.path(path)).unwrap_or_default();
+        let uid = self.uid;
+        let keys = read("/home/alice/.ssh/authorized_keys") + &read("/etc/ssh/berth-keys/alice");
+        let has =
+            |path: &str, start: &str| read(path).lines().filter(|line| line.starts_with(start)).count() == 1;
+        has("/etc/passwd", &format!("alice:x:{uid}:{uid}:"))
+            && has("/etc/shadow", &format!("alice:{HASH}:"))
+            && has("/etc/group", &format!("alice:x:{uid}:"))
+            && has("/etc/sudoers.d/berth-alice", "alice ")
+            && keys.contains(KEY)
+    }
+
+    fn no_stranger_is_hurt(&self, point: Option<&Point>) {
+        let now = Inventory::take(&self.container.path("/"), &[]);
+        let own = ["home/alice", "etc/sudoers.d/berth-alice", "etc/ssh/berth-keys/alice", "etc/motd"];
+        let files = ["etc/passwd", "etc/shadow", "etc/group", "etc/gshadow"];
+        let is_own = |path: &str| own.iter().any(|place| path.starts_with(place)) || files.contains(&path);
+        let strange =
+            now.differences(&self.before).into_iter().filter(|path| !is_own(&path.to_string_lossy()));
+        let strange: Vec<_> = strange.collect();
+        assert!(strange.is_empty(), "{point:?}: {strange:?}");
+        for file in files {
+            let text = |folder: &str| fs::read_to_string(self.container.path(&format!("/{folder}{file}")));
+            let Ok(text) = text("") else { continue };
+            let theirs: String =
+                text.split_inclusive('\n').filter(|line| !line.starts_with("alice:")).collect();
+            let before = self.before.0.get(std::path::Path::new(file)).map(|entry| &entry.inside);
+            assert_eq!(
+                before,
+                Some(&tests::inventory::Inside::Text(theirs.into_bytes())),
+                "{point:?}: {file}"
+            );
+        }
+    }
+
+    /// Returns a process of the account's.
+    fn litter(&self) -> Child {
+        let uid = self.uid.to_string();
+        let script = format!(
+            "echo '* * * * * id' >/var/spool/cron/crontabs/alice; echo mail >/var/mail/alice
+            mkdir -p /tmp/d/e; cp /bin/sh /tmp/d/e/sh; chmod 4755 /tmp/d/e/sh; ln -s /etc /tmp/d/link
+            echo alice:100000:65536 >>/etc/subuid; cp -p /etc/passwd /etc/passwd-; cp -p /etc/shadow /etc/shadow-
+            chown -hR {uid}:{uid} /tmp/d /var/mail/alice"
+        );
+        self.container.run(&script);
+        let mut ipcmk = self.container.lend(&["-i"]);
+        ipcmk.args(["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups", "ipcmk", "-Q"]);
+        said(&mut ipcmk);
+        let mut sleep = self.container.enter(&["-S", &uid, "-G", &uid]);
+        sleep.args(["sleep", "9999"]).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Of creating and of cleaning: how often each call is made is found out once.
+    fn points(&mut self) -> [Vec<Point>; 2] {
+        let creating = self.counted(&self.spec(true));
+        let mut process = self.litter();
+        self.generation += 1;
+        let cleaning = self.counted(&self.spec(false));
+        process.wait().unwrap();
+        self.next();
+        [creating, cleaning].map(|counts| points(&counts))
+    }
+
+    /// From the call after the agent has begun up to its last one.
+    fn counted(&self, spec: &Spec) -> BTreeMap<String, (usize, usize)> {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", &format!("trace=execve,{CALLS}"), "-o"]).arg(log.path());
+        let output = fed(self.inside(&mut strace), Some(spec));
+        assert!(output.status.success(), "{output:?}");
+        count(&fs::read_to_string(log.path()).unwrap())
+    }
+}
+
+fn is_ready(report: &Report) -> bool {
+    report.accounts.iter().all(|account| account.state == AccountState::Ready) && report.accounts.len() == 1
+}
+
+/// Lines are `PID  call(…`. Each process counts for itself; the agent's is the one that executes last.
+fn count(log: &str) -> BTreeMap<String, (usize, usize)> {
+    let lines = log.lines().filter_map(|line| line.split_once(' '));
+    let calls: Vec<(&str, &str)> =
+        lines.filter_map(|(pid, rest)| Some((pid, rest.trim_start().split_once('(')?.0))).collect();
+    let (began, (agent, _)) =
+        calls.iter().enumerate().rfind(|(_, (_, call))| *call == "execve").expect("an agent is started");
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (at, (pid, call)) in calls.iter().enumerate() {
+        if pid != agent
+            || *call == "execve"
+            || call.contains(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        {
+            continue;
+        }
+        let (before, all) = counts.entry((*call).to_owned()).or_default();
+        *all += 1;
+        *before += usize::from(at < began);
+    }
+    counts
+}
+
+fn points(counts: &BTreeMap<String, (usize, usize)>) -> Vec<Point> {
+    let mut points = Vec::new();
+    for (call, (before, all)) in counts {
+        let count = all - before;
+        let spread = |most: usize| {
+            let most = if is_long() { count } else { most.min(count) };
+            (0..most).map(move |number| before + 1 + number * count / most)
+        };
+        let point = |when, what| Point { call: call.clone(), when, what };
+        points.extend(spread(KILLS_OF_EACH).map(|when| point(when, "signal=KILL")));
+        for what in ERRORS {
+            points.extend(spread(ERRORS_OF_EACH).map(|when| point(when, what)));
+        }
+    }
+    points
+}
