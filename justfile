@@ -170,6 +170,10 @@ e2e: setup images _agent
 soak-clean: setup images _agent
     BERTH_SOAK=1 cargo test --workspace --test it clean -- --nocapture --test-threads=1
 
+# Put known bugs into a copy of the sources, one at a time, and see that a test fails for each.
+sabotage:
+    cargo run --quiet --bin sabotage
+
 # Measure how fast reservations are made and taken away.
 bench: setup build images
     cargo run --release -p tests --bin bench
@@ -182,8 +186,9 @@ fmt:
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
 
-# What continuous integration runs: the tests, then format, lints and documentation.
+# What continuous integration runs: the tests, the bugs they have to find, then format, lints and documentation.
 ci: test
+    {{just}} sabotage
     cargo fmt --all --check
     {{just}} lint
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps

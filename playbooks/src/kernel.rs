@@ -15,34 +15,40 @@ const PINNED: libc::c_int = 0x10 | 0x20;
 /// Sends SIGKILL to every process that `uid` may signal, as that user: the kernel visits all of them in one call,
 /// which a chain of forks cannot outrun, as it does any loop over `/proc`.
 pub(crate) fn kill_everything_of(uid: u32) -> io::Result<()> {
+    // SAFETY: one system call on numbers. It is reached only as `uid`, never as root. ESRCH: there was nobody to kill.
+    let kill = || unsafe {
+        libc::kill(-1, libc::SIGKILL);
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { as_user(uid, kill) }
+}
+
+/// Does something as another user, in a child, since nothing else can take on a UID and leave the agent itself alone.
+///
+/// SAFETY: `act` calls async-signal-safe functions only.
+unsafe fn as_user(uid: u32, act: impl FnOnce() -> nix::Result<()>) -> io::Result<()> {
+    /// Beyond every error number.
+    const NOT_BECOME: i32 = 255;
     if uid == 0 || uid == u32::MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "refusing to kill everything of root"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "refusing to act as root"));
     }
     // SAFETY: the child calls async-signal-safe functions only and leaves by `_exit`, so it does not matter which
     // locks other threads held. It executes no program: with RLIMIT_NPROC used up that would fail.
     match unsafe { fork() }? {
-        ForkResult::Child => unsafe { die_as(uid) },
-        // The tenant may kill our child, which then wears the tenant's UID; the caller scans and tries again.
+        ForkResult::Child => unsafe {
+            let became = libc::setresuid(uid, uid, uid) == 0;
+            if !became || libc::getuid() != uid || libc::geteuid() != uid {
+                libc::_exit(NOT_BECOME);
+            }
+            libc::_exit(act().map_or_else(|error| error as i32, |()| 0))
+        },
+        // The tenant may kill our child, which then wears the tenant's UID; the caller looks and tries again.
         ForkResult::Parent { child } => match waitpid(child, None)? {
             WaitStatus::Exited(_, 0) | WaitStatus::Signaled(..) => Ok(()),
-            other => {
-                Err(io::Error::other(format!("could not become uid {uid} to end its processes: {other:?}")))
-            }
+            WaitStatus::Exited(_, errno) if errno != NOT_BECOME => Err(io::Error::from_raw_os_error(errno)),
+            other => Err(io::Error::other(format!("could not become uid {uid}: {other:?}"))),
         },
-    }
-}
-
-/// SAFETY: call in a freshly forked child only.
-unsafe fn die_as(uid: u32) -> ! {
-    // SAFETY: plain system calls on numbers. `kill(-1)` is reached only as `uid`, never as root.
-    unsafe {
-        let became = libc::setresuid(uid, uid, uid) == 0;
-        if !became || libc::getuid() != uid || libc::geteuid() != uid {
-            libc::_exit(1);
-        }
-        // ESRCH: there was nobody to kill.
-        libc::kill(-1, libc::SIGKILL);
-        libc::_exit(0)
     }
 }
 
@@ -64,20 +70,22 @@ pub(crate) enum Ipc {
     Semaphores,
 }
 
+/// Owner or creator may remove it. Root may not in most containers, as that takes CAP_SYS_ADMIN, so it is done as `uid`.
 /// One that has gone already is no error.
-pub(crate) fn ipc_remove(kind: Ipc, id: i32) -> io::Result<()> {
+pub(crate) fn ipc_remove(kind: Ipc, id: i32, uid: u32) -> io::Result<()> {
     // SAFETY: IPC_RMID takes no argument beside the number, so there is nothing that the kernel reads or writes.
-    let removed = unsafe {
+    let remove = || match nix::Error::result(unsafe {
         match kind {
             Ipc::SharedMemory => libc::shmctl(id, libc::IPC_RMID, ptr::null_mut()),
             Ipc::Queue => libc::msgctl(id, libc::IPC_RMID, ptr::null_mut()),
             Ipc::Semaphores => libc::semctl(id, 0, libc::IPC_RMID),
         }
-    };
-    match nix::Error::result(removed) {
+    }) {
         Ok(_) | Err(nix::Error::EINVAL | nix::Error::EIDRM) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => Err(error),
+    };
+    // SAFETY: one system call.
+    unsafe { as_user(uid, remove) }
 }
 
 /// Takes "immutable" and "append only" off a file or folder that is open for reading; says whether there was anything

@@ -79,6 +79,19 @@ fn the_tests_that_the_architecture_names_exist() {
     }
 }
 
+/// The table of bugs is the list they are taken from.
+#[test]
+fn the_bugs_that_the_architecture_names_are_put_in() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, table) = architecture.split_once("| bug | caught by |").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let seeds = fs::read_to_string(root().join("tests/sabotage/seeds.toml")).unwrap();
+    let names = seeds.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let written: Vec<&str> = table.lines().skip(2).filter_map(|line| line.split(" | ").next()).collect();
+    let written: Vec<&str> = written.iter().filter_map(|cell| cell.strip_prefix("| ")).collect();
+    assert_eq!(written, names.collect::<Vec<_>>());
+}
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries

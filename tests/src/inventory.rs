@@ -46,8 +46,13 @@ const LEFT_OUT: [&str; 10] = [
 impl Inventory {
     /// `shut` is left alone: a file system in user space may never answer.
     pub fn take(root: &Path, shut: &[PathBuf]) -> Self {
+        Self::below(root, &[""], shut)
+    }
+
+    /// Of some folders only.
+    pub fn below(root: &Path, folders: &[&str], shut: &[PathBuf]) -> Self {
         let mut this = Self::default();
-        let mut folders = vec![PathBuf::new()];
+        let mut folders: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
         while let Some(folder) = folders.pop() {
             for item in fs::read_dir(root.join(&folder)).into_iter().flatten().flatten() {
                 let path = folder.join(item.file_name());

@@ -21,7 +21,12 @@ pub(super) fn remove(whose: &[Who]) -> io::Result<Vec<Found>> {
         let Some(table) = if_there(fs::read_to_string(format!("/proc/sysvipc/{file}")))? else { continue };
         for Object { id, owners } in objects(&table) {
             if let Some(who) = whose.iter().find(|who| owners.contains(&who.uid)) {
-                all.push(found(who.uid, Residue::Ipc, format!("{words} {id}"), ipc_remove(kind, id)));
+                all.push(found(
+                    who.uid,
+                    Residue::Ipc,
+                    format!("{words} {id}"),
+                    ipc_remove(kind, id, who.uid),
+                ));
             }
         }
     }

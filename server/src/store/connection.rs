@@ -103,3 +103,37 @@ pub(crate) fn begin(conn: &mut Conn) -> QueryResult<()> {
 pub(crate) fn commit(conn: &mut Conn) -> QueryResult<()> {
     Manager::commit_transaction(conn)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use model::Timestamp;
+
+    /// As the first version left it: a machine with somebody on it who may become root.
+    const BEFORE: &str = r#"
+        INSERT INTO pool VALUES ('p', 'docker', 'berth-debian', 1, '{}', NULL);
+        INSERT INTO machine VALUES ('01900000-0000-7000-8000-000000000001', 'p-1', 'h', 22, '{}', 'p', 0, NULL, NULL,
+            66001, 2, 2, 0, NULL, '{}', NULL, NULL, NULL, NULL, 0, NULL);
+        INSERT INTO reservation VALUES ('01900000-0000-7000-8000-000000000002', 'alice', 1, '{}', 0,
+            '{"password_hash":null,"ssh_keys":[],"shell":null,"groups":[],"sudo":true}', 0, 9000000, NULL, NULL, NULL);
+        INSERT INTO assignment VALUES ('01900000-0000-7000-8000-000000000003', '01900000-0000-7000-8000-000000000002',
+            '01900000-0000-7000-8000-000000000001', 66000, 0, 1, NULL, NULL, NULL, 0, NULL);
+    "#;
+
+    #[tokio::test]
+    async fn a_database_of_the_first_version_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().join("berth.db").display().to_string();
+        let mut before = SqliteConnection::establish(&url).unwrap();
+        before.run_next_migration(SQLITE).unwrap();
+        before.batch_execute(BEFORE).unwrap();
+        drop(before);
+        let store =
+            Store::open(&url, Duration::from_secs(60), Timestamp::from_second(1).unwrap(), None).unwrap();
+        let machine = store.machine_get("p-1").await.unwrap();
+        assert_eq!((machine.uids.to_string().as_str(), machine.quarantined), ("66000-99999", None));
+        assert!(machine.holding.unwrap().sudo, "what was promised of it holds for it, too");
+        assert_eq!(store.pool_list().await.unwrap()[0].after_use.name(), "clean");
+    }
+}
