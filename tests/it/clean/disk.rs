@@ -2,7 +2,8 @@
 //! nobody gets in.
 
 use model::report::{AccountState, Report};
-use tests::container::{Container, account, said, spec};
+use std::process::Command;
+use tests::container::{Container, account, fed, said, spec};
 use tests::inventory::Inventory;
 
 const UID: u32 = 66_000;
@@ -142,4 +143,36 @@ fn no_tree_is_too_deep() {
     assert!(cleaning.unswept.is_empty(), "{cleaning:?}");
     println!("50,000 files and 5,000 folders swept, and as many in the home removed: {:?} µs", cleaning.took);
     assert_eq!(left(&container), Vec::<String>::new());
+}
+
+/// Every call of a kind fails: not gone, with the reason, and nobody gets in; then the disk is well again.
+#[test]
+fn a_broken_disk_is_named_and_tried_again() {
+    for calls in ["unlink,unlinkat,rmdir", "rename,renameat,renameat2", "getdents64", "fsync"] {
+        let container = Container::idle("berth-debian", &[]);
+        assert!(is_ready(&alice(&container)));
+        container.run(&format!("mkdir /tmp/d; echo >/tmp/d/f; chown -R {UID}:{UID} /tmp/d"));
+        let report = gone_with_errors(&container, calls);
+        let [ref alice] = report.accounts[..] else { panic!("gone without {calls}: {report:?}") };
+        let AccountState::Leaving { why, .. } = &alice.state else { panic!("{report:?}") };
+        let said = [&report.problems[..], std::slice::from_ref(why)].concat().join("; ");
+        assert!(said.contains("os error 5"), "{calls}: {report:?}");
+        assert!(gone(&container, 2).accounts.is_empty(), "{calls}");
+        assert_eq!(left(&container), Vec::<String>::new(), "{calls}");
+    }
+}
+
+fn gone_with_errors(container: &Container, calls: &str) -> Report {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    strace.args([
+        "-e",
+        &format!("inject={calls}:error=EIO"),
+        "nsenter",
+        "-t",
+        &container.pid.to_string(),
+        "-a",
+    ]);
+    let output = fed(strace.args(["/usr/local/sbin/berth-agent", "once"]), Some(&spec(2, vec![])));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no report: {output:?}"))
 }

@@ -115,7 +115,8 @@ impl Stage {
 
     fn play(&mut self, run: u32) {
         let (name, uid) = (NAMES[(run / 2) as usize % NAMES.len()], 66_000 + run);
-        let alice = AccountSpec { ssh_keys: vec![self.key()], sudo: run % 3 == 0, ..account(name, uid) };
+        let alice =
+            AccountSpec { ssh_keys: vec![self.key()], sudo: run.is_multiple_of(3), ..account(name, uid) };
         let report = self.visit(vec![alice]);
         assert_eq!(report.accounts[0].state, AccountState::Ready, "run {run}: {report:?}");
         self.nothing_is_inherited(name, uid);
