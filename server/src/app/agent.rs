@@ -38,15 +38,8 @@ impl App {
         let hub = self.hub();
         let generation = body.report.generation;
         let (credential, fresh) = (secret::digest(credential), secret::challenge());
-        let app = self.clone();
-        // A machine that is destroyed hangs up in the middle of its last word: those who wait for it hear of it anyway.
-        let hearing = tokio::spawn(async move {
-            let hub = app.hub();
-            let received = hub.store.machine_report(credential, body, fresh, hub.clock.now()).await?;
-            app.tell(&received);
-            Ok::<_, Refusal>(received)
-        });
-        let received = hearing.await.map_err(|error| Refusal::Internal(error.to_string()))??;
+        let received = hub.store.machine_report(credential, body, fresh, hub.clock.now()).await?;
+        self.tell(&received);
         let hold = self.hold();
         let Received { machine, spec, challenge, kept, .. } = received;
         let spec = match spec {

@@ -5,13 +5,13 @@ use super::event::{About, record};
 use super::machine::{by_id, by_name, held};
 use super::replace::{GiveUp, give_up, replace};
 use super::row::{MachineRow, micros, text};
-use super::schema::machine;
+use super::schema::{assignment, machine};
 use super::sql::Value::{Number, Text};
 use super::sql::execute;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::machine::{Machine, Uids};
-use model::{MachineId, Timestamp};
+use model::{MachineId, ReservationId, Timestamp};
 use std::time::Duration;
 
 impl Store {
@@ -67,10 +67,10 @@ impl Store {
             let row: MachineRow =
                 machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
             go(conn, id, now)?;
+            let open = held(conn, &row.id)?;
             let uids: Uids = text("machine.uids", &row.uids)?;
             let was_used = row.next_uid > i64::from(uids.range().first);
             if row.pool.is_some() && was_used {
-                let open = held(conn, &row.id)?;
                 let detail = open.as_ref().map(|(seat, of)| cleaning::words(&of.username, seat, &[]));
                 let about = About {
                     machine: Some(&row.name),
@@ -78,6 +78,9 @@ impl Store {
                     detail: detail.as_deref().unwrap_or_default(),
                 };
                 record(conn, now, "machine.recycled", about)?;
+            }
+            if open.is_none() && was_used {
+                return Ok(GiveUp { reservation: last_on(conn, id)?, machines: vec![] });
             }
             vacate(conn, id, &format!("machine `{}` was destroyed", row.name), ttl, now)
         })
@@ -183,4 +186,16 @@ fn vacate(
         return Ok(GiveUp { reservation: Some(text("reservation.id", &of.id)?), machines: vec![] });
     }
     replace(conn, &seat, why, ttl, now)
+}
+
+/// Who was on a machine last: its agent may have said that it is clean, and have been destroyed before we could pass that
+/// on to those who wait for it. Not long ago, so that the newest are looked through first.
+fn last_on(conn: &mut Conn, id: MachineId) -> Result<Option<ReservationId>, Failure> {
+    let last: Option<String> = assignment::table
+        .filter(assignment::machine_id.eq(id.to_string()))
+        .order(assignment::id.desc())
+        .select(assignment::reservation_id)
+        .first(conn)
+        .optional()?;
+    last.map(|id| text("reservation.id", &id)).transpose()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tests::container::{Container, said};
 use tests::inventory::{Entry, Inventory};
 
@@ -110,7 +110,7 @@ impl Traces {
     }
 }
 
-fn kind(path: &PathBuf, entry: &Entry, uid: u32) -> Option<&'static str> {
+fn kind(path: &Path, entry: &Entry, uid: u32) -> Option<&'static str> {
     let owns = entry.uid == uid || entry.gid == uid;
     let is_job = path.starts_with("var/spool/cron/atjobs") || path.starts_with("var/spool/cron/atspool");
     let is_setuid = entry.mode & 0o6000 != 0 && entry.mode & 0o170_000 == 0o100_000;
