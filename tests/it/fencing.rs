@@ -111,13 +111,13 @@ async fn a_restored_backup_deletes_nothing() {
     let mut farm = Farm::new(Database::Sqlite).await;
     farm.add_machines(1).await;
     farm.kill_server().await;
-    let backup = farm.backup();
+    let backup = farm.backup().await;
     farm.start_server(None);
     let running = farm.clock.run();
     farm.until_free(1).await;
     farm.reserve(&ask("alice", 1, 600)).await.unwrap();
     farm.kill_server().await;
-    farm.restore(&backup);
+    farm.restore(&backup).await;
     farm.start_server(None);
     farm.until("it is noticed", async || state_of(&farm, "m1").await.1.contains("was a backup restored?"))
         .await;

@@ -128,17 +128,28 @@ impl Farm {
         files.filter(of_database).flat_map(|path| std::fs::read(path).unwrap()).collect()
     }
 
-    /// An SQLite database's files, of a server that does not run.
-    pub fn backup(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        assert!(self.server.is_none(), "a backup of what is being written to is none");
-        let files = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        let of_database = files.filter(|path| path.to_string_lossy().starts_with(&self.database));
-        of_database.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    /// A copy of the SQLite database of a server that was killed.
+    pub async fn backup(&self) -> Vec<u8> {
+        self.until_closed().await;
+        std::fs::read(&self.database).unwrap()
     }
 
-    pub fn restore(&self, backup: &[(PathBuf, Vec<u8>)]) {
-        self.backup().iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
-        backup.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    pub async fn restore(&self, backup: &[u8]) {
+        self.until_closed().await;
+        std::fs::write(&self.database, backup).unwrap();
+    }
+
+    /// Whoever closes the database last removes its log.
+    async fn until_closed(&self) {
+        assert!(self.server.is_none(), "it is written to");
+        let log = PathBuf::from(format!("{}-wal", self.database));
+        for _ in 0..500 {
+            if !log.exists() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the killed server goes on");
     }
 
     pub fn client(&self) -> Client {
