@@ -3,12 +3,13 @@
 
 use crate::observe::{Observed, Places};
 use crate::records::Records;
+use crate::sync::jittered;
 use model::AssignmentId;
 use model::cleaning::{CleaningStep, Residue};
 use playbooks::unix::Databases;
 use playbooks::{Home, Host, Litter, Who};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::{io, time::Duration};
 
 /// So often litter is looked for until there is none.
 const PASSES: u32 = 4;
@@ -27,10 +28,30 @@ pub struct Outcome {
     pub swept: BTreeSet<AssignmentId>,
 }
 
-pub fn clean(host: &mut dyn Host, whose: &[Who], seen: &Observed, records: &mut Records) -> Outcome {
+/// How urgent it is, once nobody gets in any more and nothing runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// Somebody may be waiting for it.
+    Now,
+    /// Time was up. It may be so on every machine of a host in the same second, and to lock all of them comes first.
+    Soon,
+}
+
+const SOON: Duration = Duration::from_secs(2);
+
+pub fn clean(
+    host: &mut dyn Host,
+    whose: &[Who],
+    seen: &Observed,
+    records: &mut Records,
+    haste: Haste,
+) -> Outcome {
     let mut cleaner = Cleaner { host, seen, records, outcome: Outcome::default() };
     cleaner.step(CleaningStep::Lock, whose, Cleaner::lock);
     let dead = cleaner.step(CleaningStep::Kill, whose, Cleaner::kill);
+    if haste == Haste::Soon {
+        cleaner.host.rest(jittered(SOON));
+    }
     // Who has a living process keeps the name: nobody else may get it, and the process would leave more.
     cleaner.step(CleaningStep::Detach, &dead, Cleaner::detach);
     cleaner.step(CleaningStep::Files, &dead, Cleaner::files);

@@ -1,7 +1,7 @@
 //! Makes a machine so. What is seen decides, before and after; a failed step is neither undone nor retried here: the
 //! next convergence sees what there is and goes on from that.
 
-use crate::clean::{Failures, clean, despite_a_full_disk, end_processes};
+use crate::clean::{Failures, Haste, clean, despite_a_full_disk, end_processes};
 use crate::ledger::{Ledger, who};
 use crate::moment::Moment;
 use crate::notice;
@@ -163,7 +163,10 @@ impl Work<'_> {
             self.next.cleanings.begin(who, self.moment.now);
             self.cleaned.insert(who.assignment);
         }
-        let outcome = clean(self.host, due, observed, &mut self.next.cleanings);
+        let spec = self.next.spec.iter().flat_map(|spec| &spec.accounts);
+        let ended_by_itself = spec.into_iter().any(|account| due.contains(&who(account)));
+        let haste = if ended_by_itself { Haste::Soon } else { Haste::Now };
+        let outcome = clean(self.host, due, observed, &mut self.next.cleanings, haste);
         self.failures.extend(outcome.failures);
         self.swept.extend(outcome.swept);
     }

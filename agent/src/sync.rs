@@ -102,6 +102,8 @@ impl<H: Host> Agent<H> {
     pub fn open(&mut self) -> io::Result<()> {
         self.boot_id = self.host.facts()?.boot_id;
         self.ledger = Ledger::load(&mut self.host)?;
+        // An agent that was killed may have left its locks to others, who would wait for nobody.
+        let _ = self.host.lock_accounts().and_then(|()| self.host.unlock_accounts());
         Ok(())
     }
 

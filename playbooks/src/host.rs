@@ -97,6 +97,8 @@ pub trait Host: Send {
     fn facts(&mut self) -> io::Result<Facts>;
     /// Time since boot, for measuring.
     fn uptime(&mut self) -> Duration;
+    /// Does nothing for a while, so that other machines on the same hardware come first.
+    fn rest(&mut self, lasts: Duration);
     /// Whether the kernel lets accounts have all of these UIDs; containers may map fewer.
     fn has_uids(&mut self, uids: UidRange) -> io::Result<bool>;
 

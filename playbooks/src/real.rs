@@ -84,6 +84,10 @@ impl Host for RealHost {
         since_boot()
     }
 
+    fn rest(&mut self, lasts: Duration) {
+        std::thread::sleep(lasts);
+    }
+
     fn has_uids(&mut self, uids: UidRange) -> io::Result<bool> {
         processes::has_ids(uids)
     }

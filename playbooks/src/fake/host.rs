@@ -171,6 +171,9 @@ impl Host for FakeHost {
         state.uptime
     }
 
+    /// Nobody is there to come first.
+    fn rest(&mut self, _: Duration) {}
+
     fn has_uids(&mut self, uids: UidRange) -> io::Result<bool> {
         self.see(|world| world.uid_limit.is_none_or(|limit| uids.last <= limit))
     }

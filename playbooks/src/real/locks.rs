@@ -28,7 +28,8 @@ impl Locks {
     pub(super) fn take(etc: &Path) -> io::Result<Self> {
         let pwd = lckpwdf(&etc.join(".pwd.lock"))?;
         let mut locks = Self { files: Vec::new(), _pwd: pwd };
-        let ours = etc.join(format!("passwd.{}", std::process::id()));
+        // One name for all: nobody else is here, and the next one removes what somebody who was killed has left.
+        let ours = etc.join(".berth-lock");
         if_there(fs::remove_file(&ours))?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&ours)?;
         file.write_all(std::process::id().to_string().as_bytes())?;

@@ -24,6 +24,8 @@ pub(super) const USERS: [&str; 8] = ["alice", "alice", "alice", "carol", "carol"
 
 const HASH: &str = "$6$abcdefgh$0123456789012345678901234567890123456789";
 
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@here";
+
 impl Ask {
     pub(super) fn make(number: usize, dice: &Dice, machines: &[String]) -> Self {
         let username = dice.pick(&USERS).to_owned();
@@ -33,7 +35,7 @@ impl Ask {
             count: (!named).then(|| dice.between(1, 3) as i64),
             machines: if named { vec![machines[dice.index(machines.len())].clone()] } else { vec![] },
             duration: Some(DurationText::Minutes(dice.between(1, 10) as i64)),
-            sudo: dice.percent(30),
+            ssh_keys: if dice.percent(50) { vec![KEY.to_owned()] } else { vec![] },
             wait: Some(0),
             username: username.clone(),
             ..ReservationCreate::default()
