@@ -216,12 +216,12 @@ impl Cleaner<'_> {
 pub(crate) fn end_processes(host: &mut dyn Host, who: &Who) -> io::Result<()> {
     for _ in 0..CLEAN_SCANS {
         host.kill_all(who.uid)?;
-        let alive = host.processes(who.uid)?;
-        if !alive.is_empty() {
-            return Err(io::Error::other(format!("processes of uid {} are still alive: {alive:?}", who.uid)));
-        }
     }
-    Ok(())
+    let alive = host.processes(who.uid)?;
+    if alive.is_empty() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("processes of uid {} are still alive: {alive:?}", who.uid)))
 }
 
 /// Taking away needs a little disk now and then; there is some set aside for it.
