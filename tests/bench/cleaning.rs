@@ -22,8 +22,7 @@ pub(crate) async fn table(farm: &RealFarm, host: &Host) -> String {
     let mut text = "## An account taken away, on the machine itself\n\nWithout the ways there and back, on the first \
                     machine of the run above, the median of the last rounds. `userdel -r` removes the entries and the \
                     home; Berth also ends processes, looks for what is left on every local file system, and looks \
-                    once more. For Ansible the machine has Python installed, which makes for half as many files again \
-                    to look at.\n\n| | ms |\n|---|--:|\n"
+                    once more. For Ansible the machine has Python installed, which adds files to look at.\n\n| | ms |\n|---|--:|\n"
         .to_owned();
     writeln!(text, "| Berth | {total:.1} |").unwrap();
     for step in ["lock", "kill", "detach", "files", "entries", "sweep"] {
