@@ -90,12 +90,7 @@ impl Cleaner<'_> {
             let (sudo, own) = (self.host.sudo_remove(who), has(|places| places.sudo.is_some()));
             self.note(who, sudo, own, Residue::Sudo, "/etc/sudoers.d");
         }
-        let locked = despite_a_full_disk(self.host, |host| {
-            Databases::edit(host, |old| {
-                whose.iter().fold(old.clone(), |edited, who| edited.lock(who.name.as_str(), who.uid))
-            })
-        });
-        if let Err(error) = locked {
+        if let Err(error) = self.edit(whose, Databases::lock) {
             for who in whose {
                 let _ = self.host.password_spoil(who);
                 self.fail(who, error.to_string());
@@ -142,11 +137,7 @@ impl Cleaner<'_> {
 
     /// Each file by itself is made to say nothing of them.
     fn entries(&mut self, whose: &[Who]) {
-        let removed = despite_a_full_disk(self.host, |host| {
-            Databases::edit(host, |old| {
-                whose.iter().fold(old.clone(), |edited, who| edited.remove(who.name.as_str(), who.uid))
-            })
-        });
+        let removed = self.edit(whose, Databases::remove);
         for who in whose {
             match &removed {
                 Ok(()) => {
@@ -168,6 +159,15 @@ impl Cleaner<'_> {
         self.litter(whose, Litter::Files);
         let failures = &self.outcome.failures;
         whose.iter().filter(|who| !failures.contains_key(&who.assignment)).cloned().collect()
+    }
+
+    /// The same edit for all of them, in one replacement of each file.
+    fn edit(&mut self, whose: &[Who], edit: fn(&Databases, &str, u32) -> Databases) -> io::Result<()> {
+        despite_a_full_disk(self.host, |host| {
+            Databases::edit(host, |old| {
+                whose.iter().fold(old.clone(), |edited, who| edit(&edited, who.name.as_str(), who.uid))
+            })
+        })
     }
 
     /// Looks until nothing is found; what cannot be removed ends that.

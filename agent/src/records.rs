@@ -47,8 +47,7 @@ impl Records {
     /// What one look for litter found, of all that it was for.
     pub(crate) fn cleared(&mut self, whose: &[Who], cleared: &Cleared) {
         for who in whose {
-            let found: Vec<_> = cleared.found.iter().filter(|found| found.uid == who.uid).collect();
-            for found in found {
+            for found in cleared.found.iter().filter(|found| found.uid == who.uid) {
                 match &found.removed {
                     Ok(()) => self.removed(who, found.kind, 1, &found.what),
                     Err(why) => self.refused(who, found.kind, &found.what, why),
@@ -83,7 +82,7 @@ impl Records {
         });
     }
 
-    /// The server has these. Whether that is news.
+    /// The server has these.
     pub(crate) fn kept(&mut self, kept: &[AssignmentId]) {
         self.0.retain(|record| record.ended_at.is_none() || !kept.contains(&record.assignment));
     }
