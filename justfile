@@ -166,7 +166,7 @@ e2e: setup images _agent
     cargo build --workspace --all-targets
     cargo test --workspace --test it e2e
 
-# Run the tests of taking access away in their long forms: every system call, every machine. Takes two hours.
+# Run the tests of taking access away in their long forms: every system call, every machine. Takes an hour or two.
 soak-clean: setup images _agent
     BERTH_SOAK=1 cargo test --workspace --test it clean -- --nocapture --test-threads=1
 

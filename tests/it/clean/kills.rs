@@ -7,8 +7,10 @@ use model::report::{AccountState, Report};
 use model::spec::{AccountSpec, Spec};
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use tests::container::{Container, account, fed, said, spec};
 use tests::inventory::{Inside, Inventory};
 
@@ -27,12 +29,45 @@ const HASH: &str = "$6$abcdefgh$0123456789012345678901234567890123456789";
 
 #[test]
 fn killed_at_any_call_an_agent_on_debian_recovers() {
-    Bench::new("berth-debian").kill_everywhere();
+    kill_everywhere("berth-debian");
 }
 
 #[test]
 fn killed_at_any_call_an_agent_on_alpine_recovers() {
-    Bench::new("berth-alpine").kill_everywhere();
+    kill_everywhere("berth-alpine");
+}
+
+/// In the long form on as many machines as there are cores, each of which takes its share of the points.
+fn kill_everywhere(image: &'static str) {
+    let shares = if is_long() { thread::available_parallelism().unwrap().get() } else { 1 };
+    let points = Bench::new(image).points();
+    let [creating, cleaning] = points.each_ref().map(Vec::len);
+    eprintln!("{image}: {creating} and {cleaning} points");
+    let kills = thread::scope(|scope| {
+        let work = |share| {
+            let share = points.each_ref().map(|points| points.iter().skip(share).step_by(shares));
+            scope.spawn(|| Bench::new(image).work(share))
+        };
+        let begun: Vec<_> = (0..shares).map(work).collect();
+        begun
+            .into_iter()
+            .map(|work| work.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect::<Vec<_>>()
+    });
+    let sum = |of: fn(&Kills) -> u32| kills.iter().map(of).sum::<u32>();
+    let (meant, hit) = (sum(|kills| kills.meant), sum(|kills| kills.hit));
+    // No two runs make quite the same calls.
+    assert!(hit * 10 >= meant * 9, "killed {hit} times of {meant}");
+    println!(
+        "{image}: {creating} points of creating, {cleaning} of cleaning, killed {hit} times, 0 unrecoverable"
+    );
+}
+
+/// How often the agent was to be killed, and was.
+#[derive(Default)]
+struct Kills {
+    meant: u32,
+    hit: u32,
 }
 
 /// What is to happen at which call: `when` counts those of one name.
@@ -44,13 +79,11 @@ struct Point {
 }
 
 struct Bench {
-    image: &'static str,
     container: Container,
     before: Inventory,
     generation: u64,
     uid: u32,
-    /// How often the agent was to be killed, and was.
-    kills: [u32; 2],
+    kills: Kills,
 }
 
 impl Bench {
@@ -61,12 +94,11 @@ impl Bench {
             for file in passwd shadow group subuid; do cp -p /etc/$file /etc/$file-; done",
         );
         let mut bench = Self {
-            image,
             container,
             before: Inventory::default(),
             generation: 0,
             uid: 66_000,
-            kills: [0; 2],
+            kills: Kills::default(),
         };
         // The first visit leaves what every machine with an agent has.
         bench.visit(&bench.spec(true));
@@ -77,20 +109,13 @@ impl Bench {
         bench
     }
 
-    fn kill_everywhere(mut self) {
-        let [creating, cleaning] = self.points();
-        eprintln!("{}: {} and {} points", self.image, creating.len(), cleaning.len());
-        let (most, counts) = (creating.len().max(cleaning.len()), (creating.len(), cleaning.len()));
-        for number in 0..most {
-            self.round(creating.get(number), cleaning.get(number));
+    fn work<'a>(mut self, [mut creating, mut cleaning]: [impl Iterator<Item = &'a Point>; 2]) -> Kills {
+        loop {
+            match (creating.next(), cleaning.next()) {
+                (None, None) => return self.kills,
+                (creating, cleaning) => self.round(creating, cleaning),
+            }
         }
-        let [meant, killed] = self.kills;
-        // No two runs make quite the same calls.
-        assert!(killed * 10 >= meant * 9, "killed {killed} times of {meant}");
-        println!(
-            "{}: {counts:?} points of creating and cleaning, killed {killed} times, 0 unrecoverable",
-            self.image
-        );
     }
 
     /// Each goes on from where the one before left off.
@@ -133,8 +158,8 @@ impl Bench {
         strace.args(["-e", &format!("inject={call}:{what}:when={when}")]);
         let output = fed(self.inside(&mut strace), Some(spec));
         if what.contains("KILL") {
-            self.kills[0] += 1;
-            self.kills[1] += u32::from(!output.status.success());
+            self.kills.meant += 1;
+            self.kills.hit += u32::from(!output.status.success());
         }
         Some(output)
     }
