@@ -63,6 +63,7 @@ async fn machines() -> (String, String) {
     eprintln!("making {MACHINES} containers");
     farm.pool(&pool, IMAGE, MACHINES).await;
     let hosts = Hosts::open(&farm).await;
+    let cleaning = cleaning::table(&farm, &hosts.all[0]).await;
     let ansible = Program::find().filter(|_| hosts.install_python());
     let mut ways: Vec<Box<dyn Way>> = vec![Box::new(Berth { farm: &farm, reservation: None })];
     if let Some(program) = &ansible {
@@ -71,7 +72,6 @@ async fn machines() -> (String, String) {
     }
     ways.push(Box::new(Bare::new(&hosts)));
     let one = medians(&mut ways, 1).await;
-    let cleaning = cleaning::table(&farm, &hosts.all[0]).await;
     let ten = medians(&mut ways, MACHINES as usize).await;
     let names = ways.iter().map(|way| way.name());
     let rows: Vec<_> = names.zip(one).zip(ten).map(|((name, one), ten)| Row { name, one, ten }).collect();

@@ -41,11 +41,14 @@ fn main() -> ExitCode {
     let mut missed = Vec::new();
     for seed in &seeds.seed {
         let (binary, test) = (&seed.caught_by.0, &seed.caught_by.1);
-        let run = |awake: &str| passes(&binaries[binary], test, awake, copy.path());
+        let run = |awake: &str| run(&binaries[binary], test, awake, copy.path());
         let verdict = match (run(""), run(&seed.name)) {
-            (true, false) => "caught",
-            (true, true) => "NOT CAUGHT",
-            (false, _) => "NOT TESTED: that test fails anyway, or is not there",
+            (Ok(()), Err(_)) => "caught",
+            (Ok(()), Ok(())) => "NOT CAUGHT",
+            (Err(said), _) => {
+                println!("{said}");
+                "NOT TESTED: that test fails anyway, or is not there"
+            }
         };
         println!("{:<44} {verdict} by {binary} {test}", seed.name);
         if verdict != "caught" {
@@ -103,12 +106,15 @@ fn build(copy: &Path) -> BTreeMap<String, PathBuf> {
     messages.filter_map(binary).collect()
 }
 
-fn passes(binary: &Path, test: &str, awake: &str, copy: &Path) -> bool {
+/// What the test said, if it did not pass.
+fn run(binary: &Path, test: &str, awake: &str, copy: &Path) -> Result<(), String> {
     let ran = Command::new(binary)
         .args(["--exact", test])
         .env(AWAKE, awake)
         .current_dir(copy.join("tests"))
         .output();
     let ran = ran.unwrap();
-    ran.status.success() && String::from_utf8_lossy(&ran.stdout).contains("1 passed")
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let passed = ran.status.success() && said.contains("1 passed");
+    if passed { Ok(()) } else { Err(format!("{said}{}", String::from_utf8_lossy(&ran.stderr))) }
 }
