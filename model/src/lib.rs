@@ -16,6 +16,7 @@ pub mod report;
 pub mod reservation;
 pub mod session;
 pub mod spec;
+pub mod ssh;
 pub mod uids;
 pub mod wire;
 

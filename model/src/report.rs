@@ -56,4 +56,19 @@ pub struct Facts {
     pub agent_version: String,
     #[serde(default)]
     pub boot_id: String,
+    /// Absent: only what sshd and login themselves know of the end (`expiry-time` of keys, the account's expiry day).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_by: Option<EndsBy>,
+}
+
+/// What takes accounts away in time without the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndsBy {
+    /// The agent, a service of the machine.
+    Agent,
+    /// A watcher that systemd keeps alive until then.
+    Systemd,
+    /// A watcher of its own, until the machine is booted anew.
+    Watcher,
 }

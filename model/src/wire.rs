@@ -3,8 +3,9 @@
 use crate::cleaning::{CleaningStep, Refused, Residue};
 use crate::phase::Phase;
 use crate::pool::AfterUse;
-use crate::report::{Facts, Report};
+use crate::report::{EndsBy, Facts, Report};
 use crate::spec::Spec;
+use crate::ssh::{SshAccess, SshView};
 use crate::{
     AssignmentId, Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UserName,
     duration,
@@ -49,6 +50,9 @@ pub struct MachineCreate {
     /// Where its accounts get their UIDs from: a range such as `20000-60000`, or `fleet`; 66000-99999 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uids: Option<String>,
+    /// How the server logs in to it. Left out: an agent enrols with the join token of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshAccess>,
 }
 
 pub fn ssh_port() -> u16 {
@@ -73,6 +77,9 @@ pub struct MachinePatch {
     /// Keeps the machine from new reservations; whoever is on it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cordoned: Option<bool>,
+    /// The fingerprint of its host key, `SHA256:…`: confirms the one it offers, or a new one in place of the pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,6 +107,9 @@ pub struct MachineView {
     #[serde(default)]
     pub uids: String,
     pub facts: Facts,
+    /// Present if the server visits it over SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshView>,
 }
 
 /// What taking one account away from a machine came to.
@@ -226,6 +236,9 @@ pub struct SeatView {
     pub ready_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleaned_at: Option<Timestamp>,
+    /// What ends access in time while the server is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_by: Option<EndsBy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -351,6 +364,19 @@ pub struct SyncAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<u64>,
     /// Of the request's cleanings those that have ended: the agent may forget them, the server has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<AssignmentId>,
+}
+
+/// What a visit brings to a machine without an agent of its own: standard input of `berth-agent once`, which answers
+/// with its report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Visit {
+    /// The server's clock; the machine measures `not_after` against this.
+    pub now: Timestamp,
+    pub spec: Spec,
+    /// Cleanings that the server has: the machine may forget them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<AssignmentId>,
 }

@@ -77,6 +77,7 @@ impl Host for RealHost {
             arch: std::env::consts::ARCH.to_owned(),
             agent_version: String::new(),
             boot_id: boot_id.trim().to_owned(),
+            ends_by: None,
         })
     }
 

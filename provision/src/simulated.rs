@@ -187,6 +187,7 @@ impl State {
             arch: std::env::consts::ARCH.to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: enrolled.incarnation.to_string(),
+            ends_by: None,
         };
         Self { epoch: enrolled.epoch, spec: None, facts }
     }

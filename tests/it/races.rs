@@ -78,6 +78,7 @@ impl Race {
             port: 22,
             labels: Default::default(),
             uids: None,
+            ssh: None,
         };
         let join_token = app.machine_create(machine, None).await.unwrap().join_token.unwrap();
         let credential_sha256 = server::secret::digest(CREDENTIAL);

@@ -164,6 +164,7 @@ impl Farm {
             port: 2201 + self.machines.len() as u16,
             labels: format!("name={name}").parse().unwrap(),
             uids: None,
+            ssh: None,
         };
         let created: serde_json::Value = self.post("/v1/machines", &body).await.json().await.unwrap();
         let token = created["join_token"].as_str().unwrap_or_else(|| panic!("{created}"));

@@ -107,7 +107,7 @@ impl Register {
     async fn run(self, session: &Session) -> Result<()> {
         let labels = labels::merged(&self.labels).map_err(Usage)?;
         let Self { name, host, port, uids, .. } = self;
-        let body = MachineCreate { name: name.to_string(), host, port, labels, uids };
+        let body = MachineCreate { name: name.to_string(), host, port, labels, uids, ssh: None };
         let answer = session.client.machine_create(&body, None).await?;
         Ok(session.show(&answer, registered)?)
     }
@@ -117,12 +117,12 @@ impl Label {
     async fn run(self, session: &Session) -> Result<()> {
         let have = session.client.machine_get(&self.name).await?;
         let labels = labels::changed(&have.labels, &self.set, &self.remove).map_err(Usage)?;
-        patch(session, &self.name, MachinePatch { labels: Some(labels), cordoned: None }).await
+        patch(session, &self.name, MachinePatch { labels: Some(labels), ..MachinePatch::default() }).await
     }
 }
 
 async fn cordon(session: &Session, name: &MachineName, cordoned: bool) -> Result<()> {
-    patch(session, name, MachinePatch { labels: None, cordoned: Some(cordoned) }).await
+    patch(session, name, MachinePatch { cordoned: Some(cordoned), ..MachinePatch::default() }).await
 }
 
 async fn patch(session: &Session, name: &MachineName, patch: MachinePatch) -> Result<()> {

@@ -37,6 +37,7 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
         seen_generation: machine.seen_generation,
         uids: machine.uids.to_string(),
         facts: machine.facts,
+        ssh: None,
     }
 }
 
@@ -51,6 +52,7 @@ pub(super) fn reservation(found: Reservation, now: Timestamp) -> ReservationView
         in_sync: seat.in_sync,
         ready_at: seat.ready_at,
         cleaned_at: seat.cleaned_at,
+        ends_by: None,
         error: seat.last_error.clone(),
     });
     let machines = seats.collect();

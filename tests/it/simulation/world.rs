@@ -198,7 +198,7 @@ async fn enrol(
     sabotage: Option<Sabotage>,
 ) -> Machine {
     let (host, labels) = ("h".into(), Default::default());
-    let body = MachineCreate { name: name.clone(), host, port: 22, labels, uids: None };
+    let body = MachineCreate { name: name.clone(), host, port: 22, labels, uids: None, ssh: None };
     let join_token = server.app.machine_create(body, None).await.unwrap().join_token.unwrap();
     let credential = format!("berth_agent_of_{name}");
     let credential_sha256 = server::secret::digest(&credential);

@@ -114,7 +114,14 @@ impl Added {
         let port = self.port.map(|port| port.read("port")).transpose()?;
         let port = port.map_or(Ok(ssh_port()), u16::try_from).ok().filter(|port| *port > 0);
         let port = port.ok_or_else(|| Fault::field("port", "`port` must be 1 to 65535"))?;
-        Ok(MachineCreate { name: self.name, host: self.host, port, labels: Labels::default(), uids: None })
+        Ok(MachineCreate {
+            name: self.name,
+            host: self.host,
+            port,
+            labels: Labels::default(),
+            uids: None,
+            ssh: None,
+        })
     }
 }
 
