@@ -18,6 +18,7 @@ pub mod session;
 pub mod spec;
 pub mod ssh;
 pub mod uids;
+pub mod visit;
 pub mod wire;
 
 pub use id::{AssignmentId, Epoch, Incarnation, MachineId, ReservationId};

@@ -2,6 +2,7 @@
 
 use crate::report::Facts;
 use crate::session::Quarantine;
+use crate::ssh::Ssh;
 use crate::{AssignmentId, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UidRange};
 use jiff::Timestamp;
 use std::fmt;
@@ -89,6 +90,8 @@ pub struct Machine {
     pub failures: u32,
     /// The one open assignment, if any.
     pub holding: Option<Holding>,
+    /// Present if the server visits it; absent: an agent of its own speaks for it.
+    pub ssh: Option<Ssh>,
 }
 
 /// Kept back for a while after it could not be made ready.

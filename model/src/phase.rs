@@ -2,6 +2,7 @@
 
 use crate::machine::Machine;
 use crate::reservation::{Assignment, Reservation};
+use crate::ssh::Ssh;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -73,6 +74,9 @@ pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> Machin
     if machine.cordoned_at.is_some() {
         return MachineState::Maintenance("cordoned".to_owned());
     }
+    if let Some(ssh) = machine.ssh.as_ref().filter(|ssh| ssh.host_key.is_none()) {
+        return MachineState::Maintenance(unpinned(ssh));
+    }
     let Some(seen_at) = machine.seen_at else {
         return MachineState::Unreachable { since: machine.created_at };
     };
@@ -93,6 +97,15 @@ pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> Machin
         return MachineState::Cleaning;
     }
     MachineState::Free
+}
+
+/// No credential goes to a machine that nobody vouches for.
+fn unpinned(ssh: &Ssh) -> String {
+    match (&ssh.offered, &ssh.error) {
+        (Some(_), _) => "its SSH host key waits for somebody to confirm it".to_owned(),
+        (None, Some(error)) => format!("its SSH host key could not be seen: {error}"),
+        (None, None) => "its SSH host key was not seen yet".to_owned(),
+    }
 }
 
 pub fn reservation_phase(reservation: &Reservation, now: Timestamp) -> Phase {
@@ -156,7 +169,12 @@ pub(crate) mod tests {
             set_aside: None,
             failures: 0,
             holding: None,
+            ssh: None,
         }
+    }
+
+    pub(crate) fn held(expires_at: i64) -> Holding {
+        Holding { expires_at: at(expires_at), ..holding() }
     }
 
     fn holding() -> Holding {

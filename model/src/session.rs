@@ -76,7 +76,7 @@ pub fn is_session(text: &str) -> bool {
     text.len() <= LONGEST && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
 }
 
-/// Why nothing that a machine says is believed any longer. Only retiring it ends that.
+/// Why nothing that a machine says is believed any longer. Only retiring it ends that, or another host key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quarantine {
@@ -84,6 +84,8 @@ pub enum Quarantine {
     Cloned,
     /// It was told more than this database knows.
     Ahead,
+    /// Another machine answers in its place, or it was made anew.
+    HostKey,
 }
 
 impl Quarantine {
@@ -91,6 +93,7 @@ impl Quarantine {
         match self {
             Self::Cloned => "cloned",
             Self::Ahead => "ahead",
+            Self::HostKey => "host_key",
         }
     }
 
@@ -98,7 +101,7 @@ impl Quarantine {
     pub fn is_told(self) -> bool {
         match self {
             Self::Cloned => true,
-            Self::Ahead => false,
+            Self::Ahead | Self::HostKey => false,
         }
     }
 }
@@ -110,6 +113,9 @@ impl fmt::Display for Quarantine {
             Self::Ahead => {
                 "it was told more than this database knows: was a backup restored? retire it, and make it anew"
             }
+            Self::HostKey => {
+                "its SSH host key is another than the one pinned: if that is right, confirm the one it offers"
+            }
         })
     }
 }
@@ -118,7 +124,7 @@ impl FromStr for Quarantine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Cloned, Self::Ahead]
+        [Self::Cloned, Self::Ahead, Self::HostKey]
             .into_iter()
             .find(|quarantine| quarantine.name() == text)
             .ok_or_else(|| format!("`{text}` is no quarantine"))

@@ -1,8 +1,10 @@
 //! How a machine is reached over SSH, as somebody says it and as it is shown again.
 
 use crate::MachineName;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// A password, a private key, a passphrase. `Debug` says nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,4 +74,89 @@ pub struct SshView {
     pub offered_host_key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<MachineName>,
+}
+
+/// How the server logs in to a machine, as far as the database says, and how that went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssh {
+    pub user: String,
+    pub auth: AuthKind,
+    /// The line of the public key that is pinned: `ssh-ed25519 AAAA…`. No visit without.
+    pub host_key: Option<String>,
+    /// What to pin once the machine has shown it; absent: what somebody confirms.
+    pub awaited: Option<AwaitedKey>,
+    /// The line that it showed, not pinned.
+    pub offered: Option<String>,
+    pub jump: Option<MachineName>,
+    /// Of visits in a row, and what the last one said.
+    pub failures: u32,
+    pub tried_at: Option<Timestamp>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthKind {
+    Password,
+    /// Kept by the server.
+    PrivateKey,
+    /// Read from a file whenever it is needed.
+    KeyFile,
+}
+
+impl AuthKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::PrivateKey => "private_key",
+            Self::KeyFile => "key_file",
+        }
+    }
+}
+
+impl FromStr for AuthKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Password, Self::PrivateKey, Self::KeyFile]
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| format!("`{text}` is no way to log in"))
+    }
+}
+
+/// A host key that is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AwaitedKey {
+    /// Whichever comes first.
+    New,
+    /// `SHA256:…`
+    Fingerprint(String),
+}
+
+impl fmt::Display for AwaitedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "accept-new",
+            Self::Fingerprint(fingerprint) => fingerprint,
+        })
+    }
+}
+
+impl FromStr for AwaitedKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "accept-new" {
+            return Ok(Self::New);
+        }
+        // 32 bytes in base64 without padding.
+        let digest = text.strip_prefix("SHA256:").filter(|digest| digest.len() == 43);
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'+' || c == b'/';
+        match digest {
+            Some(digest) if digest.bytes().all(allowed) => Ok(Self::Fingerprint(text.to_owned())),
+            _ => Err("give a fingerprint as `ssh-keygen -lf` shows it (`SHA256:…`), the line of the public key, or \
+                      `accept-new`"
+                .to_owned()),
+        }
+    }
 }

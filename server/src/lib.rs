@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod reach;
 pub mod reconcile;
+pub mod seal;
 pub mod secret;
 pub mod serve;
 pub mod store;

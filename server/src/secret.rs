@@ -1,7 +1,7 @@
 //! Tokens and password hashes.
 
 use crate::store::Failure;
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
 use model::account::{Password, PasswordHash};
 use sha_crypt::{PasswordHasher, ShaCrypt};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 /// crypt(3) keeps 16 characters of salt, which these make.
 const SALT_BYTES: usize = 12;
 
-/// A fresh token with which one agent may enrol.
 /// Cannot be guessed by whoever has not heard it. Without random numbers it can, and two machines with one key are not
 /// told apart; nothing else depends on it.
 pub fn challenge() -> u64 {
@@ -17,6 +16,7 @@ pub fn challenge() -> u64 {
     getrandom::u64().unwrap_or_default() >> 1
 }
 
+/// A fresh token with which one agent may enrol.
 pub fn join_token() -> String {
     format!("berth_join_{}", HEXLOWER.encode(&random::<32>()))
 }
@@ -24,6 +24,12 @@ pub fn join_token() -> String {
 /// What is stored of a token: its SHA-256 in hex.
 pub fn digest(text: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(text))
+}
+
+/// Of an SSH public key's line, as `ssh-keygen -lf` shows it. Absent: that is no such line.
+pub fn fingerprint(line: &str) -> Option<String> {
+    let blob = BASE64.decode(line.split_ascii_whitespace().nth(1)?.as_bytes()).ok()?;
+    Some(format!("SHA256:{}", BASE64_NOPAD.encode(&Sha256::digest(blob))))
 }
 
 /// A `$6$` hash for the machines' shadow files, which Debian, Alpine and BusyBox all verify.
@@ -36,7 +42,7 @@ pub fn hash(password: &Password) -> Result<PasswordHash, Failure> {
     hash.as_str().parse().map_err(|error: String| failed(&error))
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // The kernel's generator does not fail once the system is up; without it nothing here could be kept safe.
     getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no randomness: {error}"));

@@ -33,6 +33,7 @@ impl App {
             labels: body.labels,
             pool: None,
             uids: parse_uids(body.uids.as_deref())?,
+            ssh: None,
             join: Some((secret::digest(&join_token), now + JOIN_WITHIN)),
         };
         let (machine, is_new) = self.hub().store.machine_create(new, key, now).await?;

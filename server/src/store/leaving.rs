@@ -8,7 +8,7 @@ use super::row::{MachineRow, micros, text};
 use super::schema::{assignment, machine};
 use super::sql::Value::{Number, Text};
 use super::sql::execute;
-use super::{Conn, Failure, Store};
+use super::{Conn, Failure, Store, ssh};
 use diesel::prelude::*;
 use model::machine::{Machine, Uids};
 use model::{MachineId, ReservationId, Timestamp};
@@ -132,6 +132,7 @@ fn go(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
         "UPDATE machine SET retired_at = COALESCE(retired_at, ?), gone_at = ? WHERE id = ?",
         &[Number(micros(now)), Number(micros(now)), Text(&id.to_string())],
     )?;
+    ssh::forget(conn, id)?;
     Ok(())
 }
 

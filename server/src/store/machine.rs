@@ -4,7 +4,8 @@ use super::event::{About, record};
 use super::row::{
     AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, readable, text, time, to_json,
 };
-use super::schema::{assignment, join_token, machine, reservation};
+use super::schema::{assignment, join_token, machine, reservation, ssh_access};
+use super::ssh::{self, NewAccess};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::allocate::{Shortage, Want, allocate};
@@ -13,7 +14,7 @@ use model::pool::AfterUse;
 use model::report::Facts;
 use model::session::Quarantine;
 use model::spec::{AccountSpec, Spec};
-use model::{Epoch, Labels, MachineId, MachineName, PoolName, Timestamp};
+use model::{Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, Timestamp};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct NewMachine {
     pub uids: Uids,
     /// SHA-256 of the token that lets one agent enrol, and until when.
     pub join: Option<(String, Timestamp)>,
+    /// Instead of an agent.
+    pub ssh: Option<NewAccess>,
 }
 
 impl Store {
@@ -53,11 +56,12 @@ impl Store {
                     new.name
                 )));
             }
+            refuse_same_address(conn, &new)?;
             let row = insert(conn, new, now)?;
             if let Some(key) = key {
                 key.keep(conn, &row.id, now)?;
             }
-            Ok((row.into_machine(None)?, true))
+            Ok((by_id(conn, &row.id)?, true))
         })
         .await
     }
@@ -155,6 +159,27 @@ pub(crate) fn refuse_gone(row: &MachineRow) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The same machine under two names would be lent twice.
+fn refuse_same_address(conn: &mut Conn, new: &NewMachine) -> Result<(), Failure> {
+    if new.ssh.is_none() {
+        return Ok(());
+    }
+    let taken: Option<String> = machine::table
+        .inner_join(ssh_access::table.on(ssh_access::machine_id.eq(machine::id)))
+        .filter(machine::host.eq(&new.host).and(machine::port.eq(i64::from(new.port))))
+        .filter(machine::gone_at.is_null().and(ssh_access::jump.is_null()))
+        .select(machine::name)
+        .first(conn)
+        .optional()?;
+    match taken {
+        Some(name) if new.ssh.as_ref().is_some_and(|ssh| ssh.jump.is_none()) => Err(Failure::Conflict(format!(
+            "`host`: {}:{} is machine `{name}` already; a machine is registered once",
+            new.host, new.port
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
 pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result<MachineRow, Failure> {
     let row = MachineRow {
         id: MachineId::new(now).to_string(),
@@ -164,7 +189,8 @@ pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result
         labels: to_json(&new.labels)?,
         pool: new.pool.map(|pool| pool.to_string()),
         created_at: micros(now),
-        incarnation: None,
+        // An agent brings its own.
+        incarnation: new.ssh.as_ref().map(|_| Incarnation::new(now).to_string()),
         credential: None,
         next_uid: i64::from(new.uids.range().first),
         generation: 1,
@@ -188,6 +214,9 @@ pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result
     diesel::insert_into(machine::table).values(row.clone()).execute(conn)?;
     if let Some((digest, expires_at)) = new.join {
         add_join_token(conn, &row.id, digest, expires_at)?;
+    }
+    if let Some(access) = new.ssh {
+        ssh::put(conn, text("machine.id", &row.id)?, access)?;
     }
     record(conn, now, "machine.created", About { machine: Some(&row.name), ..About::default() })?;
     Ok(row)
@@ -221,10 +250,12 @@ pub(crate) fn with_holdings(conn: &mut Conn, rows: Vec<MachineRow>) -> Result<Ve
     for (seat, reservation) in open {
         holdings.insert(seat.machine_id.clone(), seat.holding(&reservation));
     }
+    let mut visited = ssh::of_machines(conn, &rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())?;
     // A machine whose holding cannot be read is left out too, lest it pass for free.
     Ok(readable(rows.into_iter().map(|row| {
         let holding = holdings.remove(&row.id).transpose()?;
-        row.into_machine(holding)
+        let ssh = visited.remove(&row.id);
+        row.into_machine(holding, ssh)
     })))
 }
 
@@ -235,7 +266,8 @@ fn one(
 ) -> Result<Machine, Failure> {
     let row = row.ok_or_else(|| Failure::NotFound(missing()))?;
     let holding = held(conn, &row.id)?.map(|(seat, reservation)| seat.holding(&reservation)).transpose()?;
-    row.into_machine(holding)
+    let ssh = ssh::of_machines(conn, &[&row.id])?.remove(&row.id);
+    row.into_machine(holding, ssh)
 }
 
 /// The open assignment of one machine, with its reservation.
@@ -286,7 +318,7 @@ pub(crate) fn choose(
         let page = unheld(conn, &cursor, limit)?;
         let last = page.last().map(|row| row.id.clone());
         let whole = (page.len() as i64) < limit;
-        candidates.extend(readable(page.into_iter().map(|row| row.into_machine(None))));
+        candidates.extend(readable(page.into_iter().map(|row| row.into_machine(None, None))));
         match (allocate(want, after, &candidates, now, ttl), last) {
             (Err(_), Some(last)) if !whole => cursor = last,
             (outcome, _) => return chosen(outcome),

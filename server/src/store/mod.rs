@@ -16,6 +16,7 @@ mod reservation;
 mod row;
 mod schema;
 mod sql;
+mod ssh;
 mod writer;
 
 pub(crate) use connection::Conn;
@@ -25,6 +26,7 @@ pub use replace::GiveUp;
 pub use report::{Received, Seen};
 pub use reservation::{Key, NewReservation};
 pub use row::StoredAccount;
+pub use ssh::{Access, Itinerary, NewAccess, NewHostKey};
 pub use writer::{CommitHook, CommitSide};
 
 use diesel::prelude::*;

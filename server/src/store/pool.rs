@@ -137,6 +137,7 @@ fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
         labels: Labels::try_from(labels).map_err(Failure::Conflict)?,
         pool: Some(wanted.name.clone()),
         uids: wanted.uids,
+        ssh: None,
         join: None,
     })
 }

@@ -166,6 +166,23 @@ fn machine_of(conn: &mut Conn, credential: &str, incarnation: Incarnation) -> Re
     })
 }
 
+/// The report of a visit: we asked for it ourselves, of a machine whose key is pinned.
+pub(crate) fn receive_visit(
+    conn: &mut Conn,
+    id: MachineId,
+    report: &Report,
+    now: Timestamp,
+) -> Result<Received, Failure> {
+    let mut row: MachineRow =
+        machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
+    let mut received = Received::nothing(&row)?;
+    if row.gone_at.is_none() && row.quarantined.is_none() {
+        let claim = row.claim();
+        receive(conn, &mut row, &claim, report, &mut received, now)?;
+    }
+    Ok(received)
+}
+
 fn receive(
     conn: &mut Conn,
     row: &mut MachineRow,

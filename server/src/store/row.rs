@@ -7,6 +7,7 @@ use model::account::{PasswordHash, Shell, SshKey};
 use model::machine::{Holding, Machine, SetAside};
 use model::reservation::{Assignment, EndedBy, Reservation};
 use model::session::{Claim, Quarantine};
+use model::ssh::Ssh;
 use model::{GroupName, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -120,7 +121,7 @@ pub(crate) fn readable<T>(rows: impl Iterator<Item = Result<T, Failure>>) -> Vec
     .collect()
 }
 
-fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T, Failure> {
+pub(crate) fn number<T: TryFrom<i64>>(column: &str, value: i64) -> Result<T, Failure> {
     T::try_from(value).map_err(|_| Failure::Internal(format!("column `{column}` holds {value}")))
 }
 
@@ -139,7 +140,7 @@ impl MachineRow {
         self.quarantined.as_deref().map(|name| text("machine.quarantined", name)).transpose()
     }
 
-    pub(crate) fn into_machine(self, holding: Option<Holding>) -> Result<Machine, Failure> {
+    pub(crate) fn into_machine(self, holding: Option<Holding>, ssh: Option<Ssh>) -> Result<Machine, Failure> {
         let quarantined = self.quarantine()?;
         let set_aside = match (self.aside_until, self.aside_why) {
             (Some(until), why) => Some(SetAside { until: time(until)?, why: why.unwrap_or_default() }),
@@ -167,6 +168,7 @@ impl MachineRow {
             set_aside,
             failures: number("machine.failures", self.failures)?,
             holding,
+            ssh,
         })
     }
 }

@@ -95,6 +95,22 @@ diesel::table! {
         detail -> Text,
     }
 }
+diesel::table! {
+    ssh_access (machine_id) {
+        machine_id -> Text,
+        username -> Text,
+        auth -> Text,
+        key_file -> Nullable<Text>,
+        sealed -> Text,
+        host_key -> Nullable<Text>,
+        awaited_host_key -> Nullable<Text>,
+        offered_host_key -> Nullable<Text>,
+        jump -> Nullable<Text>,
+        failures -> BigInt,
+        tried_at -> Nullable<BigInt>,
+        error -> Nullable<Text>,
+    }
+}
 diesel::joinable!(assignment -> machine (machine_id));
 diesel::joinable!(assignment -> reservation (reservation_id));
-diesel::allow_tables_to_appear_in_same_query!(machine, reservation, assignment);
+diesel::allow_tables_to_appear_in_same_query!(machine, reservation, assignment, ssh_access);

@@ -37,6 +37,7 @@ impl Bench {
             port: 22,
             labels: Labels::default(),
             pool: Some("p".parse().unwrap()),
+            ssh: None,
             uids: Uids::default(),
             join: Some((format!("token of {name}"), at(100))),
         };

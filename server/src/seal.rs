@@ -1,0 +1,105 @@
+//! Secrets at rest: sealed with a key that is in a file of its own, so that a copy of the database gives none away.
+
+use anyhow::{Context, bail, ensure};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+const KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 24;
+
+#[derive(Clone)]
+pub struct Seal(XChaCha20Poly1305);
+
+/// What was sealed cannot be opened: with another key, for something else, or damaged.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("its credentials cannot be unsealed: was the key file replaced? restore it, or give the credentials anew")]
+pub struct Unsealable;
+
+impl Seal {
+    /// Reads the key, and makes it the first time.
+    pub fn open(file: &Path) -> anyhow::Result<Self> {
+        let shown = file.display();
+        match make(file) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot make the key file `{shown}`")),
+        }
+        let meta = fs::metadata(file).with_context(|| format!("cannot read the key file `{shown}`"))?;
+        ensure!(meta.mode() & 0o077 == 0, "others may read the key file `{shown}`: run `chmod 600 {shown}`");
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read the key file `{shown}`"))?;
+        match HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok().filter(|key| key.len() == KEY_BYTES) {
+            Some(key) => Ok(Self::with(&key)),
+            None => bail!("`{shown}` is no key file: it must hold 64 hex digits; restore it from a backup"),
+        }
+    }
+
+    fn with(key: &[u8]) -> Self {
+        Self(XChaCha20Poly1305::new(Key::from_slice(key)))
+    }
+
+    /// `of` is what it belongs to; sealed text that is moved elsewhere does not open there.
+    pub fn seal(&self, of: &str, secret: &[u8]) -> String {
+        let nonce = crate::secret::random::<NONCE_BYTES>();
+        let payload = Payload { msg: secret, aad: of.as_bytes() };
+        // Fails for messages beyond 256 GiB only.
+        let sealed = self.0.encrypt(XNonce::from_slice(&nonce), payload).unwrap_or_default();
+        BASE64.encode(&[&nonce[..], &sealed].concat())
+    }
+
+    pub fn unseal(&self, of: &str, sealed: &str) -> Result<Vec<u8>, Unsealable> {
+        let bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| Unsealable)?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or(Unsealable)?;
+        let payload = Payload { msg: sealed, aad: of.as_bytes() };
+        self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| Unsealable)
+    }
+}
+
+/// Whole or not at all: another server may be starting at the same moment.
+fn make(file: &Path) -> io::Result<()> {
+    let unfinished = file.with_extension(format!("new-{}", std::process::id()));
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    let key = data_encoding::HEXLOWER.encode(&crate::secret::random::<KEY_BYTES>());
+    let written = writeln!(new, "{key}").and_then(|()| new.sync_all());
+    let made = written.and_then(|()| fs::hard_link(&unfinished, file));
+    fs::remove_file(&unfinished)?;
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_key_is_made_once_and_read_by_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secrets.key");
+        let sealed = Seal::open(&file).unwrap().seal("machine 1", b"correct horse");
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let again = Seal::open(&file).unwrap();
+        assert_eq!(again.unseal("machine 1", &sealed).unwrap(), b"correct horse");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(Seal::open(&file).err().unwrap().to_string().contains("chmod 600"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&file, "short").unwrap();
+        assert!(Seal::open(&file).err().unwrap().to_string().contains("64 hex digits"));
+    }
+
+    #[test]
+    fn what_is_sealed_opens_only_with_its_key_and_for_its_owner() {
+        let (one, other) = (Seal::with(&[1; KEY_BYTES]), Seal::with(&[2; KEY_BYTES]));
+        let sealed = one.seal("machine 1", b"correct horse");
+        assert!(!sealed.contains("horse") && sealed != one.seal("machine 1", b"correct horse"));
+        assert!(one.unseal("machine 2", &sealed).is_err());
+        assert!(other.unseal("machine 1", &sealed).is_err());
+        for damaged in ["", "AAAA", &sealed[4..], &sealed.replace(&sealed[40..44], "AAAA")] {
+            assert!(one.unseal("machine 1", damaged).is_err(), "{damaged}");
+        }
+    }
+}
