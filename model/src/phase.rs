@@ -290,6 +290,7 @@ pub(crate) mod tests {
             given_up_at: None,
             cleaned_at: None,
             last_error: None,
+            ends_by: None,
             in_sync: true,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::account::{Password, PasswordHash, Shell, SshKey};
 use crate::allocate::Want;
+use crate::report::EndsBy;
 use crate::wire::{DurationText, ReservationCreate};
 use crate::{
     AssignmentId, GroupName, Invalid, Labels, MachineId, MachineName, ReservationId, UserName, duration,
@@ -94,6 +95,8 @@ pub struct Assignment {
     pub last_error: Option<String>,
     /// The machine has reported at its newest generation.
     pub in_sync: bool,
+    /// What ends access in time while the server is down.
+    pub ends_by: Option<EndsBy>,
 }
 
 impl Ask {

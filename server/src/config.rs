@@ -1,8 +1,9 @@
 //! Flags, environment and a TOML file: a flag wins over the environment, which wins over the file.
 
 use crate::api::accept::Listener;
+use crate::reach::ssh::SshSettings;
 use crate::reconcile::Providers;
-use crate::serve::{DockerSettings, Doors, Settings};
+use crate::serve::{DockerSettings, Doors, Settings, VisitSettings};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use serde::Deserialize;
@@ -41,9 +42,17 @@ struct Values {
     /// A path (SQLite) or a `postgres://` URL [default: data/berth.db]
     #[arg(long, env = "BERTH_DATABASE", value_name = "PATH|URL", hide_env_values = true)]
     database: Option<String>,
-    /// The static agent to put into containers; without it there is no provider `docker`
+    /// The static agent to put into containers and on machines reached over SSH; without it there is neither
     #[arg(long, env = "BERTH_AGENT_BINARY", value_name = "FILE")]
     agent_binary: Option<PathBuf>,
+    /// The key that seals the credentials of machines in the database; made when there is none
+    /// [default: data/secrets.key]
+    #[arg(long, env = "BERTH_SECRETS_KEY", value_name = "FILE")]
+    secrets_key: Option<PathBuf>,
+    /// Let machines that are reached over SSH have link-local addresses, where clouds tell secrets
+    #[arg(long, env = "BERTH_ALLOW_LINK_LOCAL")]
+    #[serde(default)]
+    allow_link_local: bool,
     /// Seconds after which a silent machine counts as unreachable [default: 90]
     #[arg(long, env = "BERTH_TTL", value_name = "SECONDS")]
     ttl: Option<u64>,
@@ -54,6 +63,8 @@ pub struct Config {
     pub agent_listen: Vec<String>,
     pub database: String,
     pub agent_binary: Option<PathBuf>,
+    pub secrets_key: PathBuf,
+    pub allow_link_local: bool,
     pub ttl: Duration,
 }
 
@@ -71,6 +82,8 @@ impl Flags {
             },
             database: own.database.or(file.database).unwrap_or_else(|| "data/berth.db".to_owned()),
             agent_binary: own.agent_binary.or(file.agent_binary),
+            secrets_key: own.secrets_key.or(file.secrets_key).unwrap_or_else(|| "data/secrets.key".into()),
+            allow_link_local: own.allow_link_local || file.allow_link_local,
             ttl: Duration::from_secs(own.ttl.or(file.ttl).unwrap_or(90)),
         };
         ensure!((10..=86_400).contains(&config.ttl.as_secs()), "`ttl` must be 10 to 86400 seconds");
@@ -104,25 +117,37 @@ impl Config {
                 None => agents.push(Listener::Tcp(bind_loopback(door).await?)),
             }
         }
-        let docker = match (self.agent_binary, door_folder) {
-            (Some(agent_binary), Some(agent_door)) => {
-                ensure!(
-                    agent_binary.is_file(),
-                    "`{}` is no agent: build it with `just build`",
-                    agent_binary.display()
-                );
-                Some(DockerSettings { agent_binary: std::path::absolute(agent_binary)?, agent_door })
-            }
+        let agent_binary = self.agent_binary.map(|file| agent_file(&file)).transpose()?;
+        let docker = match (agent_binary.clone(), door_folder) {
+            (Some(agent_binary), Some(agent_door)) => Some(DockerSettings { agent_binary, agent_door }),
             (Some(_), None) => bail!("containers need a Unix socket to dial: add `--agent-listen unix:PATH`"),
             (None, _) => None,
+        };
+        let visits = match agent_binary {
+            Some(agent) => {
+                if let Some(folder) =
+                    self.secrets_key.parent().filter(|folder| !folder.as_os_str().is_empty())
+                {
+                    private_folder(folder)?;
+                }
+                let allow_link_local = self.allow_link_local;
+                let ssh = SshSettings { agents: vec![agent], allow_link_local, ..SshSettings::default() };
+                Some(VisitSettings { ssh, secrets_key: self.secrets_key })
+            }
+            None => None,
         };
         let api = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {}: is another server running there?", self.listen))?;
         let (database, ttl, providers) = (self.database, self.ttl, Providers::default());
-        let settings = Settings { database, ttl, docker, providers, commit_hook: None };
+        let settings = Settings { database, ttl, docker, visits, providers, commit_hook: None };
         Ok((settings, Doors { api: Listener::Tcp(api), agents }))
     }
+}
+
+fn agent_file(file: &Path) -> anyhow::Result<PathBuf> {
+    ensure!(file.is_file(), "`{}` is no agent: build it with `just build`", file.display());
+    Ok(std::path::absolute(file)?)
 }
 
 /// The database holds password hashes: nobody but us reads it.

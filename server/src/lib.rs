@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod metrics;
 pub mod reach;
 pub mod reconcile;
 pub mod seal;

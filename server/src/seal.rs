@@ -2,8 +2,11 @@
 
 use anyhow::{Context, bail, ensure};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use model::MachineId;
+use model::ssh::Secret;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -12,12 +15,23 @@ use std::path::Path;
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
+/// What is secret about a log-in.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Credentials {
+    pub password: Option<Secret>,
+    pub private_key: Option<Secret>,
+    pub passphrase: Option<Secret>,
+    pub sudo_password: Option<Secret>,
+}
+
 #[derive(Clone)]
 pub struct Seal(XChaCha20Poly1305);
 
 /// What was sealed cannot be opened: with another key, for something else, or damaged.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("its credentials cannot be unsealed: was the key file replaced? restore it, or give the credentials anew")]
+#[error(
+    "its credentials cannot be unsealed: was the key file replaced? restore it, or give the credentials anew"
+)]
 pub struct Unsealable;
 
 impl Seal {
@@ -32,30 +46,42 @@ impl Seal {
         let meta = fs::metadata(file).with_context(|| format!("cannot read the key file `{shown}`"))?;
         ensure!(meta.mode() & 0o077 == 0, "others may read the key file `{shown}`: run `chmod 600 {shown}`");
         let text = fs::read_to_string(file).with_context(|| format!("cannot read the key file `{shown}`"))?;
-        match HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok().filter(|key| key.len() == KEY_BYTES) {
-            Some(key) => Ok(Self::with(&key)),
+        let key = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
+        match key.and_then(|key| <[u8; KEY_BYTES]>::try_from(key).ok()) {
+            Some(key) => Ok(Self::with(key)),
             None => bail!("`{shown}` is no key file: it must hold 64 hex digits; restore it from a backup"),
         }
     }
 
-    fn with(key: &[u8]) -> Self {
-        Self(XChaCha20Poly1305::new(Key::from_slice(key)))
+    fn with(key: [u8; KEY_BYTES]) -> Self {
+        Self(XChaCha20Poly1305::new(&key.into()))
+    }
+
+    pub fn seal_credentials(&self, of: MachineId, credentials: &Credentials) -> String {
+        // Strings are always written.
+        let json = serde_json::to_vec(credentials).unwrap_or_default();
+        self.seal(&of.to_string(), &json)
+    }
+
+    pub fn open_credentials(&self, of: MachineId, sealed: &str) -> Result<Credentials, Unsealable> {
+        let json = self.unseal(&of.to_string(), sealed)?;
+        serde_json::from_slice(&json).map_err(|_| Unsealable)
     }
 
     /// `of` is what it belongs to; sealed text that is moved elsewhere does not open there.
-    pub fn seal(&self, of: &str, secret: &[u8]) -> String {
+    fn seal(&self, of: &str, secret: &[u8]) -> String {
         let nonce = crate::secret::random::<NONCE_BYTES>();
         let payload = Payload { msg: secret, aad: of.as_bytes() };
         // Fails for messages beyond 256 GiB only.
-        let sealed = self.0.encrypt(XNonce::from_slice(&nonce), payload).unwrap_or_default();
+        let sealed = self.0.encrypt(&XNonce::from(nonce), payload).unwrap_or_default();
         BASE64.encode(&[&nonce[..], &sealed].concat())
     }
 
-    pub fn unseal(&self, of: &str, sealed: &str) -> Result<Vec<u8>, Unsealable> {
+    fn unseal(&self, of: &str, sealed: &str) -> Result<Vec<u8>, Unsealable> {
         let bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| Unsealable)?;
-        let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or(Unsealable)?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(Unsealable)?;
         let payload = Payload { msg: sealed, aad: of.as_bytes() };
-        self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| Unsealable)
+        self.0.decrypt(&XNonce::from(*nonce), payload).map_err(|_| Unsealable)
     }
 }
 
@@ -93,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_only_with_its_key_and_for_its_owner() {
-        let (one, other) = (Seal::with(&[1; KEY_BYTES]), Seal::with(&[2; KEY_BYTES]));
+        let (one, other) = (Seal::with([1; KEY_BYTES]), Seal::with([2; KEY_BYTES]));
         let sealed = one.seal("machine 1", b"correct horse");
         assert!(!sealed.contains("horse") && sealed != one.seal("machine 1", b"correct horse"));
         assert!(one.unseal("machine 2", &sealed).is_err());

@@ -3,6 +3,9 @@
 use crate::api::accept::{self, Limits, Listener};
 use crate::app::{App, Refusal};
 use crate::clock::Clock;
+use crate::reach::ssh::{Ssh, SshSettings};
+use crate::reconcile::Visitor;
+use crate::seal::Seal;
 use crate::store::{CommitHook, Store};
 use crate::{api, reconcile};
 use anyhow::Context;
@@ -26,6 +29,8 @@ pub struct Settings {
     pub ttl: Duration,
     /// For Docker: the agent to put into containers, and the folder of the socket it dials.
     pub docker: Option<DockerSettings>,
+    /// For machines that have SSH only.
+    pub visits: Option<VisitSettings>,
     /// Beside ours, or in their place; for tests.
     pub providers: reconcile::Providers,
     /// Stops the store at a chosen commit, as a crash would; for tests.
@@ -35,6 +40,12 @@ pub struct Settings {
 pub struct DockerSettings {
     pub agent_binary: PathBuf,
     pub agent_door: PathBuf,
+}
+
+pub struct VisitSettings {
+    pub ssh: SshSettings,
+    /// Seals the credentials in the database; made when there is none.
+    pub secrets_key: PathBuf,
 }
 
 /// Where we listen: for people, and for agents.
@@ -50,12 +61,12 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let Settings { database, ttl, docker, providers: others, commit_hook } = settings;
+    let Settings { database, ttl, docker, visits, providers: others, commit_hook } = settings;
     let now = clock.now();
     let store = tokio::task::spawn_blocking(move || Store::open(&database, ttl, now, commit_hook))
         .await?
         .context("cannot open the database; is its path or URL right?")?;
-    let hub = reconcile::Hub::new(store, clock);
+    let hub = reconcile::Hub::new(store, clock, visits.map(visitor).transpose()?);
     let app = App::new(hub.clone());
     let mut providers = providers(&app, docker);
     providers.extend(others);
@@ -80,6 +91,11 @@ pub async fn serve(
     });
     drop(loops);
     Ok(())
+}
+
+fn visitor(settings: VisitSettings) -> anyhow::Result<Visitor> {
+    let VisitSettings { ssh, secrets_key } = settings;
+    Ok(Visitor { ssh: Ssh::new(ssh)?, seal: Seal::open(&secrets_key)? })
 }
 
 fn providers(app: &App, docker: Option<DockerSettings>) -> reconcile::Providers {

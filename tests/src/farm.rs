@@ -98,7 +98,7 @@ impl Farm {
         drop(entered);
         let (database, yard) = (self.database.clone(), Arc::new(self.yard.clone()));
         let providers = HashMap::from([("docker", yard as Arc<dyn Provider>)]);
-        let settings = Settings { database, ttl: TTL, docker: None, providers, commit_hook };
+        let settings = Settings { database, ttl: TTL, docker: None, visits: None, providers, commit_hook };
         let clock = Arc::new(self.clock.clone());
         runtime.spawn(async move { serve(settings, doors, clock, std::future::pending()).await.unwrap() });
         self.server = Some(Server { runtime, url });

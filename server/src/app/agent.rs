@@ -2,7 +2,7 @@
 
 use super::{App, Refusal};
 use crate::secret;
-use crate::store::{Received, Seen};
+use crate::store::Received;
 use jiff::SignedDuration;
 use model::session::is_session;
 use model::spec::Spec;
@@ -39,7 +39,7 @@ impl App {
         let generation = body.report.generation;
         let (credential, fresh) = (secret::digest(credential), secret::challenge());
         let received = hub.store.machine_report(credential, body, fresh, hub.clock.now()).await?;
-        self.tell(&received);
+        hub.heard(&received);
         let hold = self.hold();
         let Received { machine, spec, challenge, kept, .. } = received;
         let spec = match spec {
@@ -47,31 +47,6 @@ impl App {
             known => known,
         };
         Ok(SyncAnswer { now: hub.clock.now(), spec, hold, challenge, kept })
-    }
-
-    /// Passes on what a report changed.
-    fn tell(&self, received: &Received) {
-        let hub = self.hub();
-        received.cleaned.iter().for_each(|cleaning| self.0.metrics.cleaning_seen(cleaning));
-        for seen in &received.seen {
-            match seen {
-                Seen::Ready(reservation) => {
-                    self.0.metrics.ready.inc();
-                    hub.watchers.changed(*reservation);
-                }
-                Seen::Clean(reservation) => {
-                    self.0.metrics.cleaned.inc();
-                    hub.watchers.changed(*reservation);
-                    hub.pools.freed(received.retired);
-                    if received.retired {
-                        hub.queue.add(received.machine);
-                    }
-                }
-                Seen::Trouble => hub.queue.add(received.machine),
-                Seen::Settled(Some(reservation)) => hub.watchers.changed(*reservation),
-                Seen::Settled(None) => {}
-            }
-        }
     }
 
     async fn await_news(

@@ -1,8 +1,8 @@
 //! Machines: registered, listed, changed, retired.
 
-use super::{App, MachineFilter, Refusal, keyed, view};
+use super::{App, MachineFilter, Refusal, access, keyed, view};
 use crate::secret;
-use crate::store::NewMachine;
+use crate::store::{MachineChange, NewMachine};
 use jiff::SignedDuration;
 use model::machine::{Machine, Uids};
 use model::phase::{MachineState, machine_state};
@@ -23,9 +23,14 @@ impl App {
         body: MachineCreate,
         key: Option<String>,
     ) -> Result<MachineCreated, Refusal> {
-        let key = keyed(key, "machine", &body)?;
+        let key = keyed(key, "machine", &without_secrets(&body))?;
         let now = self.hub().clock.now();
         let join_token = secret::join_token();
+        let is_visited = body.ssh.is_some();
+        let ssh = match body.ssh {
+            Some(access) => Some(access::parse(access, self.hub().seal()).await?),
+            None => None,
+        };
         let new = NewMachine {
             name: body.name.parse::<MachineName>().map_err(|why| Invalid::new("name", why))?,
             host: checked_host(body.host)?,
@@ -33,12 +38,13 @@ impl App {
             labels: body.labels,
             pool: None,
             uids: parse_uids(body.uids.as_deref())?,
-            ssh: None,
-            join: Some((secret::digest(&join_token), now + JOIN_WITHIN)),
+            ssh,
+            join: (!is_visited).then(|| (secret::digest(&join_token), now + JOIN_WITHIN)),
         };
         let (machine, is_new) = self.hub().store.machine_create(new, key, now).await?;
+        self.hub().queue.add(machine.id);
         let machine = view::machine(machine, now, self.hub().store.ttl());
-        Ok(MachineCreated { machine, join_token: is_new.then_some(join_token) })
+        Ok(MachineCreated { machine, join_token: (is_new && !is_visited).then_some(join_token) })
     }
 
     pub async fn machine_list(&self, filter: MachineFilter) -> Result<Page<MachineView>, Refusal> {
@@ -77,7 +83,26 @@ impl App {
 
     pub async fn machine_patch(&self, name: &str, body: MachinePatch) -> Result<MachineView, Refusal> {
         let now = self.hub().clock.now();
-        let machine = self.hub().store.machine_patch(name, body.labels, body.cordoned, now).await?;
+        let MachinePatch { labels, cordoned, host, port, ssh, host_key } = body;
+        let found = self.hub().store.machine_get(name).await?;
+        let ssh = match ssh {
+            Some(access) => Some(access::parse(access, self.hub().seal()).await?),
+            None => None,
+        };
+        let host_key = host_key.map(|text| access::confirmed(&text, found.ssh.as_ref())).transpose()?;
+        let address = match (host, port) {
+            (None, None) => None,
+            (host, port) => {
+                Some((checked_host(host.unwrap_or(found.host))?, checked_port(port.unwrap_or(found.port))?))
+            }
+        };
+        let log_in_changed = ssh.is_some() || address.is_some();
+        let change = MachineChange { labels, cordoned, address, ssh, host_key };
+        let machine = self.hub().store.machine_patch(name, change, now).await?;
+        if log_in_changed {
+            self.hub().forget_visits(machine.id);
+        }
+        self.hub().queue.add(machine.id);
         Ok(view::machine(machine, now, self.hub().store.ttl()))
     }
 
@@ -138,6 +163,15 @@ impl App {
             }
         }
     }
+}
+
+/// A digest of a weak password would give it away.
+fn without_secrets(body: &MachineCreate) -> MachineCreate {
+    let mut body = body.clone();
+    if let Some(ssh) = &mut body.ssh {
+        (ssh.password, ssh.private_key, ssh.passphrase, ssh.sudo_password) = (None, None, None, None);
+    }
+    body
 }
 
 pub(super) fn parse_uids(text: Option<&str>) -> Result<Uids, Invalid> {

@@ -3,52 +3,15 @@
 use super::{App, Refusal};
 use jiff::SignedDuration;
 use model::Labels;
-use model::cleaning::Cleaning;
 use model::machine::Machine;
 use model::wire::{EventView, Health, Page, Version};
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// Whoever takes longer than this to converge is shown as stuck.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(10);
-
-/// Seconds that cleaning takes: from a small account to a disk full of files.
-const CLEANING: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0];
-
-pub(super) struct Metrics {
-    requests: Family<Vec<(String, String)>, Counter>,
-    pub(super) ready: Counter,
-    pub(super) cleaned: Counter,
-    residue: Family<Vec<(String, String)>, Counter>,
-    cleaning: Histogram,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            requests: Family::default(),
-            ready: Counter::default(),
-            cleaned: Counter::default(),
-            residue: Family::default(),
-            cleaning: Histogram::new(CLEANING),
-        }
-    }
-}
-
-impl Metrics {
-    /// Counts what an account had left, when nothing of it is there any longer.
-    pub(super) fn cleaning_seen(&self, cleaning: &Cleaning) {
-        for (kind, count) in &cleaning.removed {
-            let labels = vec![("kind".to_owned(), kind.name().to_owned())];
-            self.residue.get_or_create(&labels).inc_by(u64::from(*count));
-        }
-        self.cleaning.observe(cleaning.took_in_all() as f64 / 1_000_000.0);
-    }
-}
 
 impl App {
     pub fn version(&self) -> Version {
@@ -71,8 +34,7 @@ impl App {
 
     /// Counts a request.
     pub fn request_seen(&self, route: &'static str, status: u16) {
-        let labels = vec![("route".to_owned(), route.to_owned()), ("status".to_owned(), status.to_string())];
-        self.0.metrics.requests.get_or_create(&labels).inc();
+        self.hub().metrics.request_seen(route, status);
     }
 
     /// In the OpenMetrics text format.
@@ -84,20 +46,7 @@ impl App {
         let stuck: Gauge = Gauge::default();
         stuck.set(i64::from(self.health().await?.stuck));
         let mut registry = Registry::with_prefix("berth");
-        let metrics = &self.0.metrics;
-        registry.register("http_requests", "Requests answered", metrics.requests.clone());
-        registry.register("accounts_ready", "Accounts seen to work", metrics.ready.clone());
-        registry.register(
-            "machines_cleaned",
-            "Machines seen clean after a reservation",
-            metrics.cleaned.clone(),
-        );
-        registry.register("residue_removed", "What accounts had left behind", metrics.residue.clone());
-        registry.register(
-            "cleaning_seconds",
-            "Work of taking one account away, in all attempts",
-            metrics.cleaning.clone(),
-        );
+        self.hub().metrics.register(&mut registry);
         registry.register("machines", "Machines by state", machines);
         registry.register("machines_stuck", "Machines not converged for ten minutes", stuck);
         let mut text = String::new();

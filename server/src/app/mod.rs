@@ -1,5 +1,6 @@
 //! Use-cases: decide, write a fact, leave a hint for the loops. Nothing here touches a machine.
 
+mod access;
 mod agent;
 mod machine;
 mod meta;
@@ -16,20 +17,15 @@ use std::sync::Arc;
 
 /// Everything the API can do. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Inner>);
-
-struct Inner {
-    hub: Arc<Hub>,
-    metrics: meta::Metrics,
-}
+pub struct App(Arc<Hub>);
 
 impl App {
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self(Arc::new(Inner { hub, metrics: meta::Metrics::default() }))
+        Self(hub)
     }
 
     fn hub(&self) -> &Hub {
-        &self.0.hub
+        &self.0
     }
 }
 

@@ -14,6 +14,12 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
     let name = state.name().to_owned();
     let reason = match state {
         MachineState::Maintenance(why) => Some(why),
+        MachineState::Unreachable { .. } if machine.ssh.as_ref().is_some_and(|ssh| ssh.error.is_some()) => {
+            machine.ssh.as_ref().and_then(|ssh| ssh.error.clone())
+        }
+        MachineState::Unreachable { .. } if machine.ssh.is_some() => {
+            Some("not visited yet: that happens within a moment".to_owned())
+        }
         MachineState::Unreachable { .. } if machine.seen_at.is_none() => {
             Some("not heard of yet: its agent enrols with the join token".to_owned())
         }
@@ -37,7 +43,7 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
         seen_generation: machine.seen_generation,
         uids: machine.uids.to_string(),
         facts: machine.facts,
-        ssh: None,
+        ssh: machine.ssh.map(super::access::view),
     }
 }
 
@@ -52,7 +58,7 @@ pub(super) fn reservation(found: Reservation, now: Timestamp) -> ReservationView
         in_sync: seat.in_sync,
         ready_at: seat.ready_at,
         cleaned_at: seat.cleaned_at,
-        ends_by: None,
+        ends_by: seat.ends_by,
         error: seat.last_error.clone(),
     });
     let machines = seats.collect();

@@ -1,6 +1,6 @@
 //! The machine loop: wakes the machine's agent, and decides about one that does not get ready.
 
-use super::Hub;
+use super::{Hub, visit};
 use crate::store::Failure;
 use jiff::SignedDuration;
 use model::machine::{Holding, Machine};
@@ -26,8 +26,11 @@ pub(super) async fn run(hub: Arc<Hub>) {
             let hub = hub.clone();
             // A look that panics ends alone; the sweep brings its machine back.
             tokio::spawn(async move {
-                look(&hub, machine).await;
+                let is_visit_due = look(&hub, machine).await;
                 drop(permit);
+                if is_visit_due {
+                    visit::visit(&hub, machine).await;
+                }
             });
         }
         match next {
@@ -54,19 +57,21 @@ enum Next {
     Forget,
 }
 
-/// One turn of the loop for one machine.
-pub async fn look(hub: &Hub, id: MachineId) {
+/// One turn of the loop for one machine. Says whether it is to be visited now.
+pub async fn look(hub: &Hub, id: MachineId) -> bool {
     let now = hub.clock.now();
-    if let Err(failure) = try_look(hub, id, now).await {
-        if matches!(failure, Failure::NotFound(_)) {
-            return;
+    match try_look(hub, id, now).await {
+        Ok(is_visit_due) => is_visit_due,
+        Err(Failure::NotFound(_)) => false,
+        Err(failure) => {
+            tracing::warn!(machine = %id, %failure, "will look again");
+            hub.queue.add_at(id, now + RETRY);
+            false
         }
-        tracing::warn!(machine = %id, %failure, "will look again");
-        hub.queue.add_at(id, now + RETRY);
     }
 }
 
-async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failure> {
+async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<bool, Failure> {
     let machine = hub.store.machine_by_id(id).await?;
     match next(&machine, now) {
         Next::Nothing => {}
@@ -76,6 +81,8 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failur
             hub.given_up(outcome);
             hub.agents.wake(id);
             hub.agents.forget(id);
+            hub.forget_visits(id);
+            return Ok(false);
         }
         Next::GiveUp { assignment, why, set_aside } => {
             tracing::warn!(machine = %machine.name, why, "given up for its reservation");
@@ -86,7 +93,7 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<(), Failur
     if machine.pool.is_some() && machine.retired_at.is_some() {
         hub.pools.changed();
     }
-    Ok(())
+    Ok(visit::is_due(hub, &machine, now))
 }
 
 fn next(machine: &Machine, now: Timestamp) -> Next {
@@ -98,7 +105,8 @@ fn next(machine: &Machine, now: Timestamp) -> Next {
 }
 
 fn next_unready(machine: &Machine, holding: &Holding, now: Timestamp) -> Next {
-    let said = holding.last_error.as_deref().unwrap_or("its agent did not answer");
+    let unvisited = machine.ssh.as_ref().and_then(|ssh| ssh.error.as_deref());
+    let said = holding.last_error.as_deref().or(unvisited).unwrap_or("its agent did not answer");
     let why = format!("machine `{}` could not be made ready: {said}", machine.name);
     if holding.refused {
         // The ask does not fit this machine; nothing is wrong with it.

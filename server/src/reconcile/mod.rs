@@ -6,17 +6,22 @@ mod machine;
 mod pool;
 mod queue;
 mod schedule;
+mod visit;
 mod watch;
 
 pub use expiry::Expiry;
 pub use machine::look;
 pub use pool::Pools;
 pub use queue::Queue;
+pub use visit::{Visitor, Visits};
 pub use watch::Watchers;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::reach::Agents;
-use crate::store::{GiveUp, Store};
+use crate::seal::Seal;
+use crate::store::{GiveUp, Received, Seen, Store};
+use model::MachineId;
 use provision::Provider;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,10 +36,14 @@ pub struct Hub {
     pub watchers: Watchers,
     pub expiry: Expiry,
     pub pools: Pools,
+    pub visits: Visits,
+    pub metrics: Metrics,
+    /// Absent if this server was given no agent to put on machines.
+    visitor: Option<Visitor>,
 }
 
 impl Hub {
-    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn new(store: Store, clock: Arc<dyn Clock>, visitor: Option<Visitor>) -> Arc<Self> {
         Arc::new(Self {
             store,
             clock,
@@ -43,7 +52,47 @@ impl Hub {
             watchers: Watchers::default(),
             expiry: Expiry::default(),
             pools: Pools::default(),
+            visits: Visits::default(),
+            metrics: Metrics::default(),
+            visitor,
         })
+    }
+
+    /// Passes on what a report changed.
+    pub fn heard(&self, received: &Received) {
+        received.cleaned.iter().for_each(|cleaning| self.metrics.cleaning_seen(cleaning));
+        for seen in &received.seen {
+            match seen {
+                Seen::Ready(reservation) => {
+                    self.metrics.ready.inc();
+                    self.watchers.changed(*reservation);
+                }
+                Seen::Clean(reservation) => {
+                    self.metrics.cleaned.inc();
+                    self.watchers.changed(*reservation);
+                    self.pools.freed(received.retired);
+                    if received.retired {
+                        self.queue.add(received.machine);
+                    }
+                }
+                Seen::Trouble => self.queue.add(received.machine),
+                Seen::Settled(Some(reservation)) => self.watchers.changed(*reservation),
+                Seen::Settled(None) => {}
+            }
+        }
+    }
+
+    /// Its log-in changed, or there is none any longer.
+    pub fn forget_visits(&self, machine: MachineId) {
+        self.visits.forget(machine);
+        if let Some(visitor) = &self.visitor {
+            visitor.ssh.forget(machine);
+        }
+    }
+
+    /// What seals the credentials of machines that this server visits.
+    pub fn seal(&self) -> Option<&Seal> {
+        self.visitor.as_ref().map(|visitor| &visitor.seal)
     }
 
     /// Passes on that a machine was given up for its reservation.
@@ -68,9 +117,11 @@ pub async fn start(hub: &Arc<Hub>, providers: Providers) -> anyhow::Result<JoinS
 
 /// Puts everything that has not settled back into the queue.
 pub async fn sweep(hub: &Hub) {
-    match hub.store.machines_unsettled().await {
-        Ok(machines) => machines.into_iter().for_each(|machine| hub.queue.add(machine)),
-        Err(failure) => tracing::warn!(%failure, "cannot look for unsettled machines"),
+    for found in [hub.store.machines_unsettled().await, hub.store.machines_visited().await] {
+        match found {
+            Ok(machines) => machines.into_iter().for_each(|machine| hub.queue.add(machine)),
+            Err(failure) => tracing::warn!(%failure, "cannot look for unsettled machines"),
+        }
     }
     hub.expiry.look();
     hub.pools.changed();

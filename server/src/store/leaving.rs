@@ -21,6 +21,11 @@ impl Store {
         let (name, ttl) = (name.to_owned(), self.ttl);
         self.write(move |conn| {
             let found = by_name(conn, &name)?;
+            if let Some(other) = ssh::behind(conn, found.id)?.first() {
+                return Err(Failure::Conflict(format!(
+                    "machine `{other}` is reached through `{name}`: retire that one first, or give it another `jump`"
+                )));
+            }
             let outcome = match (found.quarantined, &found.pool) {
                 (None, _) => retire(conn, &found, now).map(|()| GiveUp::default()),
                 (Some(why), Some(_)) => retire_quarantined(conn, &found, &why.to_string(), ttl, now),

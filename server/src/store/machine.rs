@@ -5,7 +5,7 @@ use super::row::{
     AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, readable, text, time, to_json,
 };
 use super::schema::{assignment, join_token, machine, reservation, ssh_access};
-use super::ssh::{self, NewAccess};
+use super::ssh::{self, HostKeyChange, NewAccess};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use model::allocate::{Shortage, Want, allocate};
@@ -20,6 +20,17 @@ use std::time::Duration;
 
 /// Beside those asked for, so many free machines are looked at first; each further page is twice as long.
 const SPARE_CANDIDATES: i64 = 3;
+
+/// What is to be different; the rest stays.
+#[derive(Default)]
+pub struct MachineChange {
+    pub labels: Option<Labels>,
+    pub cordoned: Option<bool>,
+    /// Host and port.
+    pub address: Option<(String, u16)>,
+    pub ssh: Option<NewAccess>,
+    pub host_key: Option<HostKeyChange>,
+}
 
 pub struct NewMachine {
     pub name: MachineName,
@@ -56,7 +67,9 @@ impl Store {
                     new.name
                 )));
             }
-            refuse_same_address(conn, &new)?;
+            if new.ssh.as_ref().is_some_and(|ssh| ssh.jump.is_none()) {
+                refuse_same_address(conn, &new.host, new.port, None)?;
+            }
             let row = insert(conn, new, now)?;
             if let Some(key) = key {
                 key.keep(conn, &row.id, now)?;
@@ -93,14 +106,32 @@ impl Store {
     pub async fn machine_patch(
         &self,
         name: &str,
-        labels: Option<Labels>,
-        cordoned: Option<bool>,
+        change: MachineChange,
         now: Timestamp,
     ) -> Result<Machine, Failure> {
         let name = name.to_owned();
         self.write(move |conn| {
             let found = by_name(conn, &name)?;
             let row = machine::table.find(found.id.to_string());
+            let MachineChange { labels, cordoned, address, ssh, host_key } = change;
+            if ssh.is_some() && found.ssh.is_none() {
+                return Err(Failure::Conflict(format!(
+                    "`ssh`: an agent speaks for machine `{name}`; retire it and register it anew to reach it over SSH"
+                )));
+            }
+            if let Some((host, port)) = address {
+                refuse_same_address(conn, &host, port, Some(found.id))?;
+                diesel::update(row.clone())
+                    .set((machine::host.eq(host), machine::port.eq(i64::from(port))))
+                    .execute(conn)?;
+            }
+            if let Some(access) = ssh {
+                ssh::put(conn, found.id, access)?;
+                record(conn, now, "machine.log_in_changed", About { machine: Some(&name), ..About::default() })?;
+            }
+            if let Some(change) = host_key {
+                ssh::change_host_key(conn, found.id, change, now)?;
+            }
             if let Some(labels) = labels {
                 diesel::update(row.clone()).set(machine::labels.eq(to_json(&labels)?)).execute(conn)?;
                 record(conn, now, "machine.labelled", About { machine: Some(&name), ..About::default() })?;
@@ -159,24 +190,26 @@ pub(crate) fn refuse_gone(row: &MachineRow) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same machine under two names would be lent twice.
-fn refuse_same_address(conn: &mut Conn, new: &NewMachine) -> Result<(), Failure> {
-    if new.ssh.is_none() {
-        return Ok(());
-    }
+/// The same machine under two names would be lent twice. Behind a jump host an address means something else.
+fn refuse_same_address(
+    conn: &mut Conn,
+    host: &str,
+    port: u16,
+    but: Option<MachineId>,
+) -> Result<(), Failure> {
     let taken: Option<String> = machine::table
         .inner_join(ssh_access::table.on(ssh_access::machine_id.eq(machine::id)))
-        .filter(machine::host.eq(&new.host).and(machine::port.eq(i64::from(new.port))))
+        .filter(machine::host.eq(host).and(machine::port.eq(i64::from(port))))
         .filter(machine::gone_at.is_null().and(ssh_access::jump.is_null()))
+        .filter(machine::id.ne(but.map(|id| id.to_string()).unwrap_or_default()))
         .select(machine::name)
         .first(conn)
         .optional()?;
     match taken {
-        Some(name) if new.ssh.as_ref().is_some_and(|ssh| ssh.jump.is_none()) => Err(Failure::Conflict(format!(
-            "`host`: {}:{} is machine `{name}` already; a machine is registered once",
-            new.host, new.port
+        Some(name) => Err(Failure::Conflict(format!(
+            "`host`: {host} port {port} is machine `{name}` already; a machine is registered once"
         ))),
-        Some(_) | None => Ok(()),
+        None => Ok(()),
     }
 }
 

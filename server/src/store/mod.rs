@@ -21,12 +21,12 @@ mod writer;
 
 pub(crate) use connection::Conn;
 pub use enrolment::Enrolled;
-pub use machine::NewMachine;
+pub use machine::{MachineChange, NewMachine};
 pub use replace::GiveUp;
 pub use report::{Received, Seen};
 pub use reservation::{Key, NewReservation};
 pub use row::StoredAccount;
-pub use ssh::{Access, Itinerary, NewAccess, NewHostKey};
+pub use ssh::{Access, HostKeyChange, Itinerary, NewAccess};
 pub use writer::{CommitHook, CommitSide};
 
 use diesel::prelude::*;

@@ -253,6 +253,7 @@ pub(crate) fn seat(
         &[Number(i64::from(uid) + 1), Text(&machine.id.to_string())],
     )?;
     let seat = Assignment {
+        ends_by: None,
         id: AssignmentId::new(now),
         machine: machine.id,
         machine_name: machine.name.clone(),

@@ -5,6 +5,7 @@ use super::schema::{assignment, machine, reservation};
 use diesel::prelude::*;
 use model::account::{PasswordHash, Shell, SshKey};
 use model::machine::{Holding, Machine, SetAside};
+use model::report::Facts;
 use model::reservation::{Assignment, EndedBy, Reservation};
 use model::session::{Claim, Quarantine};
 use model::ssh::Ssh;
@@ -207,6 +208,7 @@ impl AssignmentRow {
     }
 
     pub(crate) fn into_assignment(self, machine: MachineRow) -> Result<Assignment, Failure> {
+        let facts: Facts = json("machine.facts", &machine.facts)?;
         Ok(Assignment {
             id: text("assignment.id", &self.id)?,
             machine: text("machine.id", &machine.id)?,
@@ -220,6 +222,7 @@ impl AssignmentRow {
             given_up_at: time_option(self.given_up_at)?,
             cleaned_at: time_option(self.cleaned_at)?,
             last_error: self.last_error,
+            ends_by: facts.ends_by.filter(|_| self.cleaned_at.is_none()),
         })
     }
 }

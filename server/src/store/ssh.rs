@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use model::report::Report;
 use model::session::Quarantine;
 use model::spec::Spec;
-use model::ssh::{AuthKind, Ssh};
+use model::ssh::{AuthKind, AwaitedKey, Ssh};
 use model::{MachineId, MachineName, Timestamp};
 use std::collections::HashMap;
 
@@ -20,18 +20,18 @@ pub struct NewAccess {
     pub auth: AuthKind,
     pub key_file: Option<String>,
     pub sealed: Sealed,
-    pub host_key: Option<NewHostKey>,
+    /// Absent: the one known before, if any.
+    pub host_key: Option<HostKeyChange>,
     pub jump: Option<MachineName>,
 }
 
 /// Seals for the machine of this id; the store knows no keys.
-pub type Sealed = Box<dyn FnOnce(MachineId) -> String + Send>;
+pub(crate) type Sealed = Box<dyn FnOnce(MachineId) -> String + Send>;
 
-pub enum NewHostKey {
-    /// A public key's line.
-    Pinned(String),
-    /// `SHA256:…` or `accept-new`.
-    Awaited(String),
+/// What somebody says of a machine's host key.
+pub enum HostKeyChange {
+    Pin { line: String, fingerprint: String },
+    Await(AwaitedKey),
 }
 
 /// What it takes to log in to one machine.
@@ -44,7 +44,6 @@ pub struct Access {
     pub key_file: Option<String>,
     pub sealed: String,
     pub host_key: Option<String>,
-    pub awaited: Option<String>,
 }
 
 /// All that a visit needs to know.
@@ -118,19 +117,21 @@ impl Store {
     ) -> Result<(), Failure> {
         self.write(move |conn| {
             let Some(row) = access(conn, &id.to_string())? else { return Ok(()) };
-            let awaited = row.awaited_host_key.as_deref();
-            let is_awaited = awaited.is_some_and(|awaited| awaited == "accept-new" || awaited == fingerprint);
+            let is_awaited = match row.awaited()? {
+                Some(AwaitedKey::New) => true,
+                Some(AwaitedKey::Fingerprint(awaited)) => awaited == fingerprint,
+                None => false,
+            };
             if row.host_key.is_none() && is_awaited {
                 return pin(conn, id, &line, &fingerprint, now);
             }
-            let detail = if awaited.is_some() { Some(format!("it showed {fingerprint}")) } else { None };
             diesel::update(ssh_access::table.find(id.to_string()))
                 .set((
                     ssh_access::offered_host_key.eq(&line),
                     ssh_access::awaited_host_key.eq(None::<String>),
                     ssh_access::failures.eq(0),
                     ssh_access::tried_at.eq(micros(now)),
-                    ssh_access::error.eq(detail),
+                    ssh_access::error.eq(None::<String>),
                 ))
                 .execute(conn)?;
             note(conn, id, "machine.host_key_offered", &fingerprint, now)
@@ -158,7 +159,7 @@ impl Store {
         .await
     }
 
-    /// Returns how often in a row that happened.
+    /// A visit came to nothing; the first time in a row is an event.
     pub async fn visit_failed(&self, id: MachineId, why: String, now: Timestamp) -> Result<(), Failure> {
         self.write(move |conn| {
             let Some(row) = access(conn, &id.to_string())? else { return Ok(()) };
@@ -187,14 +188,32 @@ impl Store {
     }
 }
 
-/// Pins a key, and ends the quarantine for want of it.
-pub(crate) fn pin(
+/// Obeys somebody's word about a host key. A quarantine for want of one ends with it.
+pub(crate) fn change_host_key(
     conn: &mut Conn,
     id: MachineId,
-    line: &str,
-    fingerprint: &str,
+    change: HostKeyChange,
     now: Timestamp,
 ) -> Result<(), Failure> {
+    match change {
+        HostKeyChange::Pin { line, fingerprint } => pin(conn, id, &line, &fingerprint, now),
+        HostKeyChange::Await(awaited) => {
+            diesel::update(ssh_access::table.find(id.to_string()))
+                .set((
+                    ssh_access::host_key.eq(None::<String>),
+                    ssh_access::awaited_host_key.eq(awaited.to_string()),
+                    ssh_access::offered_host_key.eq(None::<String>),
+                    ssh_access::failures.eq(0),
+                    ssh_access::error.eq(None::<String>),
+                ))
+                .execute(conn)?;
+            Ok(end_quarantine(conn, id)?)
+        }
+    }
+}
+
+/// Pins a key, and ends the quarantine for want of it.
+fn pin(conn: &mut Conn, id: MachineId, line: &str, fingerprint: &str, now: Timestamp) -> Result<(), Failure> {
     diesel::update(ssh_access::table.find(id.to_string()))
         .set((
             ssh_access::host_key.eq(line),
@@ -204,11 +223,16 @@ pub(crate) fn pin(
             ssh_access::error.eq(None::<String>),
         ))
         .execute(conn)?;
+    end_quarantine(conn, id)?;
+    note(conn, id, "machine.host_key_pinned", fingerprint, now)
+}
+
+fn end_quarantine(conn: &mut Conn, id: MachineId) -> QueryResult<()> {
     let strange = machine::quarantined.eq(Quarantine::HostKey.name());
     diesel::update(machine::table.filter(machine::id.eq(id.to_string()).and(strange)))
         .set(machine::quarantined.eq(None::<String>))
-        .execute(conn)?;
-    note(conn, id, "machine.host_key_pinned", fingerprint, now)
+        .execute(conn)
+        .map(|_| ())
 }
 
 /// Writes down how a machine is reached, or how it is from now on.
@@ -217,9 +241,11 @@ pub(crate) fn put(conn: &mut Conn, id: MachineId, new: NewAccess) -> Result<(), 
     let jump = new.jump.map(|jump| jump_id(conn, &key, &jump)).transpose()?;
     let there = access(conn, &key)?;
     let (host_key, awaited_host_key) = match new.host_key {
-        Some(NewHostKey::Pinned(line)) => (Some(line), None),
-        Some(NewHostKey::Awaited(awaited)) => (None, Some(awaited)),
-        None => there.as_ref().map_or((None, None), |row| (row.host_key.clone(), row.awaited_host_key.clone())),
+        Some(HostKeyChange::Pin { line, .. }) => (Some(line), None),
+        Some(HostKeyChange::Await(awaited)) => (None, Some(awaited.to_string())),
+        None => {
+            there.as_ref().map_or((None, None), |row| (row.host_key.clone(), row.awaited_host_key.clone()))
+        }
     };
     let row = SshRow {
         machine_id: key.clone(),
@@ -274,7 +300,9 @@ fn jump_id(conn: &mut Conn, of: &str, name: &MachineName) -> Result<String, Fail
             Some(id) => at = access(conn, &id)?.and_then(|row| row.jump),
         }
     }
-    Err(Failure::Conflict(format!("`jump`: through `{name}` it is reached by itself, or over too many others")))
+    Err(Failure::Conflict(format!(
+        "`jump`: through `{name}` it is reached by itself, or over too many others"
+    )))
 }
 
 fn access(conn: &mut Conn, machine: &str) -> QueryResult<Option<SshRow>> {
@@ -308,15 +336,20 @@ pub(crate) fn of_machines(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<Strin
 }
 
 impl SshRow {
+    fn awaited(&self) -> Result<Option<AwaitedKey>, Failure> {
+        self.awaited_host_key
+            .as_deref()
+            .map(|awaited| text("ssh_access.awaited_host_key", awaited))
+            .transpose()
+    }
+
     fn into_ssh(self, jump: Option<String>) -> Result<Ssh, Failure> {
+        let awaited = self.awaited()?;
         Ok(Ssh {
             user: self.username,
             auth: text("ssh_access.auth", &self.auth)?,
             host_key: self.host_key,
-            awaited: self
-                .awaited_host_key
-                .map(|awaited| text("ssh_access.awaited_host_key", &awaited))
-                .transpose()?,
+            awaited,
             offered: self.offered_host_key,
             jump: jump.map(|name| text("machine.name", &name)).transpose()?,
             failures: number("ssh_access.failures", self.failures)?,
@@ -335,7 +368,6 @@ impl SshRow {
             key_file: self.key_file,
             sealed: self.sealed,
             host_key: self.host_key,
-            awaited: self.awaited_host_key,
         })
     }
 }

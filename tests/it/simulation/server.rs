@@ -147,6 +147,6 @@ fn open(
     };
     let url = folder.path().join("berth.db").display().to_string();
     let store = Store::open(&url, TTL, time.now(), Some(Box::new(hook))).unwrap();
-    let hub = Hub::new(store, Arc::new(time.clone()));
+    let hub = Hub::new(store, Arc::new(time.clone()), None);
     (hub.clone(), App::new(hub))
 }

@@ -6,6 +6,7 @@ use super::world::World;
 use jiff::SignedDuration;
 use model::wire::{DurationText, ReservationPatch, ReservationView};
 use server::app::Refusal;
+use server::store::MachineChange;
 
 #[derive(Clone, Copy)]
 enum Step {
@@ -143,7 +144,8 @@ impl World {
 
     async fn cordon(&mut self, machine: usize) {
         let (name, cordoned) = (self.machines[machine].name.clone(), self.dice.percent(50));
-        let done = self.server.hub.store.machine_patch(&name, None, Some(cordoned), self.time.now()).await;
+        let change = MachineChange { cordoned: Some(cordoned), ..MachineChange::default() };
+        let done = self.server.hub.store.machine_patch(&name, change, self.time.now()).await;
         self.note(format!("{name} is cordoned: {cordoned} ({})", done.is_ok()));
     }
 

@@ -8,6 +8,7 @@ use super::network::{Letter, Network, Text};
 use super::server::{Facts, Server, Time};
 use jiff::SignedDuration;
 use model::wire::{EnrolRequest, MachineCreate};
+use server::store::MachineChange;
 use std::fmt::Display;
 
 const MACHINES: usize = 4;
@@ -147,7 +148,8 @@ impl World {
         self.machines.iter_mut().for_each(Machine::heal);
         for machine in 0..self.machines.len() {
             let name = self.machines[machine].name.clone();
-            self.server.hub.store.machine_patch(&name, None, Some(false), self.time.now()).await.unwrap();
+            let uncordoned = MachineChange { cordoned: Some(false), ..MachineChange::default() };
+            self.server.hub.store.machine_patch(&name, uncordoned, self.time.now()).await.unwrap();
         }
         self.rounds_until(Self::is_settled, "is not settled").await?;
         self.note("everybody's time is up");

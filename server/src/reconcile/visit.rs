@@ -1,0 +1,223 @@
+//! Visits to machines that have no agent of their own: the server logs in, and lets the agent there make one.
+
+use super::Hub;
+use crate::reach::VisitError;
+use crate::reach::ssh::{Auth, HostKey, Login, Ssh, Target, read_key};
+use crate::seal::{Credentials, Seal};
+use crate::store::{Access, Failure, Itinerary};
+use anyhow::{Context, anyhow};
+use jiff::SignedDuration;
+use model::machine::Machine;
+use model::report::Report;
+use model::ssh::{AuthKind, Secret};
+use model::visit::next_visit;
+use model::wire::Visit;
+use model::{AssignmentId, MachineId, Timestamp};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
+
+/// So many at once: one that hangs keeps nobody else waiting for long.
+const ABREAST: usize = 64;
+/// After the database failed.
+const RETRY: SignedDuration = SignedDuration::from_secs(1);
+/// No key is that long.
+const LONGEST_KEY: u64 = 64 << 10;
+
+/// What visits need.
+pub struct Visitor {
+    pub ssh: Ssh,
+    pub seal: Seal,
+}
+
+pub struct Visits {
+    state: Mutex<State>,
+    abreast: Semaphore,
+}
+
+#[derive(Default)]
+struct State {
+    under_way: HashSet<MachineId>,
+    /// What the machines reported and the database has: the next visit tells them.
+    kept: HashMap<MachineId, Vec<AssignmentId>>,
+}
+
+impl Default for Visits {
+    fn default() -> Self {
+        Self { state: Mutex::default(), abreast: Semaphore::new(ABREAST) }
+    }
+}
+
+impl Visits {
+    pub fn forget(&self, machine: MachineId) {
+        self.lock().kept.remove(&machine);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a visit is due now; if only later, the machine is looked at again then.
+pub(super) fn is_due(hub: &Hub, machine: &Machine, now: Timestamp) -> bool {
+    let due = machine.ssh.as_ref().and_then(|ssh| next_visit(machine, ssh, now, hub.store.ttl()));
+    match due {
+        Some(at) if at > now => {
+            hub.queue.add_at(machine.id, at);
+            false
+        }
+        due => due.is_some(),
+    }
+}
+
+/// Does nothing while another visit to the machine is under way: that one is followed by a look at what is left to do.
+pub(super) async fn visit(hub: &Hub, id: MachineId) {
+    let Some(visitor) = &hub.visitor else { return };
+    if !hub.visits.lock().under_way.insert(id) {
+        return;
+    }
+    let under_way = UnderWay { hub, id };
+    let Ok(_permit) = hub.visits.abreast.acquire().await else { return };
+    match try_visit(hub, visitor, id).await {
+        Ok(()) => drop(under_way),
+        Err(failure) => {
+            tracing::warn!(machine = %id, %failure, "a visit could not be made or written down");
+            hub.clock.sleep_until(hub.clock.now() + RETRY).await;
+        }
+    }
+}
+
+/// Also when the visit panics.
+struct UnderWay<'a> {
+    hub: &'a Hub,
+    id: MachineId,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.hub.visits.lock().under_way.remove(&self.id);
+        self.hub.queue.add(self.id);
+    }
+}
+
+async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Failure> {
+    let itinerary = match hub.store.itinerary(id).await {
+        // Its log-in was taken away meanwhile.
+        Err(Failure::NotFound(_)) => return Ok(()),
+        other => other?,
+    };
+    match go(hub, visitor, id, itinerary).await {
+        Ok(Seen::Report(report)) => {
+            let received = hub.store.visit_made(id, *report, hub.clock.now()).await?;
+            hub.metrics.visits.inc();
+            hub.visits.lock().kept.insert(id, received.kept.clone());
+            hub.heard(&received);
+            Ok(())
+        }
+        Ok(Seen::HostKey(key)) => {
+            hub.store.host_key_seen(id, key.to_string(), key.fingerprint(), hub.clock.now()).await
+        }
+        Err(Trouble::HostKeyChanged(key)) => {
+            hub.store.host_key_changed(id, key.to_string(), key.fingerprint(), hub.clock.now()).await
+        }
+        Err(Trouble::Other(why)) => {
+            tracing::warn!(machine = %id, why, "a visit failed");
+            hub.metrics.visits_failed.inc();
+            hub.store.visit_failed(id, why, hub.clock.now()).await
+        }
+    }
+}
+
+/// What a visit came to.
+enum Seen {
+    Report(Box<Report>),
+    /// Of a machine of which none is pinned.
+    HostKey(HostKey),
+}
+
+enum Trouble {
+    HostKeyChanged(HostKey),
+    Other(String),
+}
+
+impl From<VisitError> for Trouble {
+    fn from(error: VisitError) -> Self {
+        match error {
+            VisitError::HostKeyChanged { seen, .. } => Self::HostKeyChanged(seen),
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
+async fn go(hub: &Hub, visitor: &Visitor, id: MachineId, itinerary: Itinerary) -> Result<Seen, Trouble> {
+    let Itinerary { mut accesses, spec } = itinerary;
+    let is_pinned = accesses[0].host_key.is_some();
+    let (host, port) = (accesses[0].host.clone(), accesses[0].port);
+    let jumps = if is_pinned { vec![] } else { accesses.split_off(1) };
+    let seal = visitor.seal.clone();
+    // Keys with a passphrase are slow to open.
+    let target = tokio::task::spawn_blocking(move || {
+        let way = if is_pinned { accesses } else { jumps };
+        target(&seal, way)
+    });
+    let target = target.await.map_err(anyhow::Error::from).flatten();
+    let target = target.map_err(|error| Trouble::Other(format!("{error:#}")))?;
+    let target = match (is_pinned, target) {
+        (true, Some(target)) => target,
+        (_, jump) => return Ok(Seen::HostKey(visitor.ssh.scan(&host, port, jump.as_ref()).await?)),
+    };
+    let kept = hub.visits.lock().kept.get(&id).cloned().unwrap_or_default();
+    // The time is told as it is when the machine hears it.
+    let input = || {
+        let visit = Visit { now: hub.clock.now(), spec: spec.clone(), kept: kept.clone() };
+        serde_json::to_vec(&visit).unwrap_or_default()
+    };
+    let answer = visitor.ssh.visit(&target, &input()).await?;
+    match serde_json::from_slice(&answer) {
+        Ok(report) => Ok(Seen::Report(Box::new(report))),
+        Err(error) => Err(Trouble::Other(format!("what the agent there answers is no report: {error}"))),
+    }
+}
+
+/// The first of these, reached through the others.
+fn target(seal: &Seal, accesses: Vec<Access>) -> anyhow::Result<Option<Target>> {
+    let mut jump = None;
+    for access in accesses.into_iter().rev() {
+        let name = format!("{}:{}", access.host, access.port);
+        let key = access.host_key.as_deref();
+        let key = key.ok_or_else(|| anyhow!("the host key of its jump host {name} is not confirmed yet"))?;
+        jump = Some(Target {
+            machine: access.machine,
+            host_key: key.parse::<HostKey>()?,
+            login: login(seal, &access).with_context(|| format!("the log-in at {name}"))?,
+            host: access.host,
+            port: access.port,
+            jump: jump.map(Box::new),
+        });
+    }
+    Ok(jump)
+}
+
+fn login(seal: &Seal, access: &Access) -> anyhow::Result<Login> {
+    let Credentials { password, private_key, passphrase, sudo_password } =
+        seal.open_credentials(access.machine, &access.sealed)?;
+    let missing = || anyhow!("its credentials are incomplete: give them anew");
+    let auth = match access.auth {
+        AuthKind::Password => Auth::Password(password.clone().ok_or_else(missing)?),
+        AuthKind::PrivateKey => Auth::Key(read_key(&private_key.ok_or_else(missing)?, passphrase.as_ref())?),
+        AuthKind::KeyFile => {
+            let file = access.key_file.as_deref().ok_or_else(missing)?;
+            Auth::Key(read_key(&key_of(file)?, passphrase.as_ref()).with_context(|| format!("`{file}`"))?)
+        }
+    };
+    Ok(Login { user: access.user.clone(), auth, sudo_password: sudo_password.or(password) })
+}
+
+fn key_of(file: &str) -> anyhow::Result<Secret> {
+    use std::io::Read;
+    let cannot = || format!("cannot read the key file `{file}` on the server's machine");
+    let mut text = String::new();
+    let opened = std::fs::File::open(file).with_context(cannot)?;
+    opened.take(LONGEST_KEY).read_to_string(&mut text).with_context(cannot)?;
+    Ok(text.into())
+}
