@@ -16,6 +16,7 @@ mod recycle;
 mod scripts;
 mod secrets;
 mod simulation;
+mod ssh;
 mod tidy;
 
 /// Runs each story on SQLite and on PostgreSQL.

@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod law;
 pub mod look;
 pub mod real;
+pub mod sshd;
 pub mod yard;
 
 pub use clock::FakeClock;

@@ -1,5 +1,7 @@
 //! Ways to a machine.
 
 mod agent;
+pub mod ssh;
 
 pub use agent::Agents;
+pub use ssh::{Ssh, VisitError};

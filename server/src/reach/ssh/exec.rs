@@ -1,0 +1,227 @@
+//! One command as root, with something on its standard input.
+
+use super::connection::Connection;
+use super::{Login, Phase, SudoRefusal, VisitError};
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use russh::ChannelMsg;
+use tokio::sync::mpsc::{self, UnboundedSender};
+
+pub(super) const MOST_STDOUT: usize = 4 << 20;
+/// Its end is kept.
+const MOST_STDERR: usize = 16 << 10;
+/// What a message shows of what a command said.
+const MOST_SAID: usize = 1 << 10;
+
+/// What a command said, as far as it got.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    /// None when a signal ended it.
+    pub(super) code: Option<u32>,
+}
+
+/// Runs a script of `sh` as root. It must be one line without `'`, `\` and `!`, so that every log-in shell hands it on
+/// as it is. `input` goes nowhere else: a password for `sudo` is written only when `sudo` asks for it, and the input
+/// then waits until the script says that it has begun.
+pub(super) async fn run(
+    connection: &Connection,
+    login: &Login,
+    script: &str,
+    input: Bytes,
+    output: &mut Output,
+) -> Result<(), VisitError> {
+    let broken = VisitError::broken(Phase::Visit);
+    let (mut hearing, speaking) = connection.session().await?.split();
+    let (say, mut to_say) = mpsc::unbounded_channel::<Bytes>();
+    let mut talk = Talk::new(login, input, say);
+    speaking.exec(true, talk.command(script)).await.map_err(&broken)?;
+    let speak = async {
+        while let Some(bytes) = to_say.recv().await {
+            // Whoever does not listen any more will say why.
+            let _ = speaking.data_bytes(bytes).await;
+        }
+        let _ = speaking.eof().await;
+        std::future::pending().await
+    };
+    let hear = async {
+        let mut is_over = false;
+        while let Some(message) = hearing.wait().await {
+            is_over |= matches!(message, ChannelMsg::Close);
+            talk.hear(message, output)?;
+        }
+        if is_over { Ok(()) } else { Err(broken(russh::Error::Disconnect)) }
+    };
+    tokio::select! {
+        heard = hear => heard?,
+        // Only to be driven: what ends the command is the host's.
+        () = speak => {}
+    }
+    talk.end(output)
+}
+
+/// What is said on a channel until the script has begun, and after.
+struct Talk<'a> {
+    login: &'a Login,
+    /// Nobody can foresee it: what stands behind it is the script's, and a question that is it is `sudo`'s.
+    nonce: String,
+    /// Not sent yet.
+    input: Option<Bytes>,
+    say: Option<UnboundedSender<Bytes>>,
+    has_begun: bool,
+    was_asked: bool,
+}
+
+impl<'a> Talk<'a> {
+    fn new(login: &'a Login, input: Bytes, say: UnboundedSender<Bytes>) -> Self {
+        let mut nonce = [0; 16];
+        // Without random numbers a log-in would not have got so far.
+        let _ = getrandom::fill(&mut nonce);
+        let nonce = format!("berth-{}", HEXLOWER.encode(&nonce));
+        let mut talk =
+            Self { login, nonce, input: Some(input), say: Some(say), has_begun: false, was_asked: false };
+        if talk.password().is_none() {
+            talk.give_input();
+        }
+        talk
+    }
+
+    fn password(&self) -> Option<&'a str> {
+        let password = self.login.sudo_password.as_ref().filter(|_| self.login.user != "root");
+        password.map(|secret| secret.expose())
+    }
+
+    /// `env`, because not every log-in shell sets variables in the same words.
+    fn command(&self, script: &str) -> String {
+        let nonce = &self.nonce;
+        let sudo = match (self.login.user.as_str(), self.password()) {
+            ("root", _) => String::new(),
+            (_, None) => "env LC_ALL=C sudo -n ".to_owned(),
+            (_, Some(_)) => format!("env LC_ALL=C sudo -k -S -p {nonce} "),
+        };
+        format!("{sudo}sh -c 'echo {nonce}; {script}'")
+    }
+
+    fn hear(&mut self, message: ChannelMsg, output: &mut Output) -> Result<(), VisitError> {
+        match message {
+            ChannelMsg::Data { data } => self.hear_stdout(&data, output),
+            ChannelMsg::ExtendedData { data, ext: 1 } => self.hear_stderr(&data, output),
+            ChannelMsg::ExitStatus { exit_status } => {
+                output.code = Some(exit_status);
+                Ok(())
+            }
+            ChannelMsg::ExitSignal { signal_name, .. } => {
+                self.hear_stderr(format!("killed by {signal_name:?}").as_bytes(), output)
+            }
+            ChannelMsg::Failure => {
+                Err(VisitError::Broken { phase: Phase::Visit, reason: "no command may be run".to_owned() })
+            }
+            // The rest says nothing of the command.
+            _ => Ok(()),
+        }
+    }
+
+    /// What a log-in shell says before the script does is dropped.
+    fn hear_stdout(&mut self, data: &[u8], output: &mut Output) -> Result<(), VisitError> {
+        output.stdout.extend_from_slice(data);
+        let begin = format!("{}\n", self.nonce);
+        if !self.has_begun
+            && let Some(at) = find(&output.stdout, begin.as_bytes())
+        {
+            output.stdout.drain(..at + begin.len());
+            self.has_begun = true;
+            self.give_input();
+        }
+        if output.stdout.len() > MOST_STDOUT { Err(VisitError::AnswerTooLong) } else { Ok(()) }
+    }
+
+    fn hear_stderr(&mut self, data: &[u8], output: &mut Output) -> Result<(), VisitError> {
+        output.stderr.extend_from_slice(data);
+        while !self.has_begun
+            && let Some(at) = find(&output.stderr, self.nonce.as_bytes())
+        {
+            output.stderr.drain(at..at + self.nonce.len());
+            self.answer()?;
+        }
+        let excess = output.stderr.len().saturating_sub(MOST_STDERR);
+        output.stderr.drain(..excess);
+        Ok(())
+    }
+
+    /// The same password again would be as wrong.
+    fn answer(&mut self) -> Result<(), VisitError> {
+        let password = self.password().filter(|_| !std::mem::replace(&mut self.was_asked, true));
+        let Some(password) = password else { return Err(self.refused(SudoRefusal::WrongPassword)) };
+        if let Some(say) = &self.say {
+            let _ = say.send(Bytes::from(format!("{password}\n")));
+        }
+        Ok(())
+    }
+
+    /// All of it, and then the end of it.
+    fn give_input(&mut self) {
+        if let (Some(say), Some(input)) = (self.say.take(), self.input.take()) {
+            let _ = say.send(input);
+        }
+    }
+
+    fn end(self, output: &mut Output) -> Result<(), VisitError> {
+        if self.has_begun {
+            return Ok(());
+        }
+        // None of it is an answer.
+        let stdout = std::mem::take(&mut output.stdout);
+        if self.login.user != "root" {
+            return Err(self.refused(self.why_refused(output)));
+        }
+        output.stderr.extend(stdout);
+        Err(VisitError::AgentFailed { code: output.code, said: said(self.login, output) })
+    }
+
+    fn why_refused(&self, output: &Output) -> SudoRefusal {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+        if output.code == Some(127) || says(&["sudo: not found", "sudo: No such file"]) {
+            SudoRefusal::Missing
+        } else if says(&["not in the sudoers", "not allowed to", "may not run sudo"]) {
+            SudoRefusal::NotAllowed
+        } else if says(&["password is required"]) && !self.was_asked {
+            SudoRefusal::NeedsPassword
+        } else if says(&[
+            "incorrect password",
+            "incorrect authentication",
+            "Sorry, try again",
+            "no password was provided",
+        ]) {
+            SudoRefusal::WrongPassword
+        } else {
+            SudoRefusal::Other(said(self.login, output))
+        }
+    }
+
+    fn refused(&self, refusal: SudoRefusal) -> VisitError {
+        VisitError::Sudo { user: self.login.user.clone(), refusal }
+    }
+}
+
+/// The end of what a command said, fit for a message: on one line, and without the password that the machine was given
+/// and may say again.
+pub(super) fn said(login: &Login, output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let mut text = text.trim().replace(|letter: char| letter.is_control(), " ");
+    if let Some(password) =
+        login.sudo_password.as_ref().map(|secret| secret.expose()).filter(|it| !it.is_empty())
+    {
+        text = text.replace(password, "…");
+    }
+    let mut start = text.len().saturating_sub(MOST_SAID);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    if text.is_empty() { "it said nothing".to_owned() } else { text.split_off(start) }
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what)
+}
