@@ -4,11 +4,10 @@ use crate::link::{Link, LinkError};
 use data_encoding::HEXLOWER;
 use model::wire::{EnrolAnswer, EnrolRequest};
 use model::{Incarnation, MachineName};
-use nix::fcntl::{Flock, FlockArg};
 use playbooks::real::{private_folder, write_atomically};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
@@ -82,19 +81,6 @@ fn file(state: &Path) -> PathBuf {
     state.join("identity.json")
 }
 
-/// Two agents on one machine would undo each other; the second one learns so at once.
-pub fn exclusive(state: &Path) -> io::Result<Flock<File>> {
-    private_folder(state)?;
-    let file = File::options().create(true).truncate(false).write(true).open(state.join("lock"))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::Error::EWOULDBLOCK => io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!("another berth-agent works with {}: stop that one first", state.display()),
-        ),
-        other => other.into(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,14 +97,5 @@ mod tests {
         assert_eq!(loaded.digest().len(), 64);
         assert!(!format!("{loaded:?}").contains("berth_agent_"));
         assert_ne!(Identity::new("x").unwrap().credential(), identity.credential());
-    }
-
-    #[test]
-    fn one_agent_at_a_time() {
-        let state = tempfile::tempdir().unwrap();
-        let first = exclusive(state.path()).unwrap();
-        assert!(exclusive(state.path()).unwrap_err().to_string().contains("stop that one"));
-        drop(first);
-        exclusive(state.path()).unwrap();
     }
 }

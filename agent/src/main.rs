@@ -1,13 +1,15 @@
 //! `berth-agent`: what runs on every machine.
 
-use agent::identity::exclusive;
 use agent::ledger::Ledger;
 use agent::notice::{self, Lent};
+use agent::once::{Heard, once};
+use agent::resident::Place;
 use agent::sync::{backoff, jittered};
-use agent::{Clock, Identity, Link, Outcome, once, sync};
+use agent::{Clock, Identity, Launch, Link, Outcome, sync, turn, watch};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use model::Timestamp;
+use model::report::EndsBy;
 use playbooks::RealHost;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -48,8 +50,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         join_token_file: Option<PathBuf>,
     },
-    /// Make one visit: a spec as JSON on standard input, the report on standard output
+    /// Make one visit: what is wanted and what time it is, as JSON, on standard input; the report on standard output
     Once,
+    /// Stay until every account has ended; visits start this by themselves
+    Watch {
+        /// It is a unit of systemd, which starts it again if it dies
+        #[arg(long)]
+        systemd: bool,
+    },
     /// Show until when this machine is whose; for everybody on it
     Status {
         /// As JSON
@@ -64,22 +72,40 @@ fn main() -> anyhow::Result<()> {
     let Cli { places, command } = Cli::parse();
     match command {
         Command::Run { server, join_token_file } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(run(&places, &server, join_token_file))
+            runtime()?.block_on(run(&places, &server, join_token_file))
         }
-        Command::Once => visit(&places),
+        Command::Once => visit(places),
+        Command::Watch { systemd } => {
+            let ends_by = if systemd { EndsBy::Systemd } else { EndsBy::Watcher };
+            let places = places.absolute()?;
+            watch::detach()?;
+            runtime()?.block_on(stay(&places, ends_by))
+        }
         Command::Status { json } => status(&places, json),
     }
 }
 
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 impl Places {
+    fn absolute(self) -> std::io::Result<Self> {
+        Ok(Self { state: std::path::absolute(self.state)?, root: std::path::absolute(self.root)? })
+    }
+
     fn host(&self) -> RealHost {
         RealHost::new(&self.root, &self.state)
     }
 }
 
 async fn run(places: &Places, server: &str, token_file: Option<PathBuf>) -> anyhow::Result<()> {
-    let _lock = exclusive(&places.state)?;
+    let _turn = turn::take(&places.state)?;
+    // Without it the agent works as well, and only who asks is told less.
+    let place = Place::take_over(&places.state, EndsBy::Agent);
+    if let Err(error) = &place {
+        tracing::warn!(%error, "visits will not know that this machine has an agent");
+    }
     let mut link = Link::new(server)?;
     let stop = stop_signal()?;
     tokio::pin!(stop);
@@ -145,14 +171,32 @@ fn join_token(file: Option<PathBuf>) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-fn visit(places: &Places) -> anyhow::Result<()> {
-    let _lock = exclusive(&places.state)?;
-    let mut spec = Vec::new();
-    std::io::stdin().read_to_end(&mut spec)?;
-    let report = once::once(&mut places.host(), &spec, &SystemClock)?;
-    let mut out = std::io::stdout();
-    out.write_all(&report)?;
-    Ok(out.write_all(b"\n")?)
+/// What the caller sends is read first and what is said is written last: a connection that hangs keeps nobody out.
+fn visit(places: Places) -> anyhow::Result<()> {
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input)?;
+    let heard = Heard::read(&input, &SystemClock)?;
+    let Places { state, root } = places.absolute()?;
+    let launch = Launch { program: std::env::current_exe()?, state, root };
+    let turn = turn::take(&launch.state)?;
+    let host = RealHost::new(&launch.root, &launch.state);
+    let report = once(host, heard, Arc::new(SystemClock), &launch)?;
+    drop(turn);
+    let mut report = serde_json::to_vec(&report)?;
+    report.push(b'\n');
+    Ok(std::io::stdout().write_all(&report)?)
+}
+
+async fn stay(places: &Places, ends_by: EndsBy) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Before anybody can know of us: visits poke whoever is there.
+    let mut poke = signal(SignalKind::hangup())?;
+    let Some(place) = Place::claim(&places.state, ends_by)? else { return Ok(()) };
+    let poked = async || {
+        poke.recv().await;
+    };
+    watch::watch(places.host(), Arc::new(SystemClock), place, &places.state, poked).await;
+    Ok(())
 }
 
 /// Root also hears of accounts that are leaving.

@@ -8,10 +8,10 @@ use crate::ledger::{Anchor, Ledger};
 use crate::link::{Link, LinkError};
 use crate::moment::Moment;
 use crate::notice::Warnings;
-use model::report::{AccountState, Report};
+use model::report::{AccountState, EndsBy, Report};
 use model::spec::Spec;
 use model::wire::{SyncAnswer, SyncRequest};
-use model::{Epoch, Incarnation, Timestamp};
+use model::{AssignmentId, Epoch, Incarnation, Timestamp};
 use playbooks::Host;
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -51,13 +51,14 @@ pub async fn run<H: Host>(
     outcome
 }
 
-/// What the loop does, one step at a time: for the loop, and for whoever drives an agent through a world of its own.
+/// What the loop does, one step at a time: for the loop, for a visit and for a watcher, and for whoever drives an agent
+/// through a world of its own.
 pub struct Agent<H> {
-    host: H,
+    pub(crate) host: H,
     pub ledger: Ledger,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     boot_id: String,
-    /// How often in a row something was left to do after a convergence.
+    /// How often in a row something was left to do.
     retries: u32,
     /// The last spec that the server offered, obeyed or not.
     offer: Option<(Epoch, u64)>,
@@ -99,9 +100,14 @@ impl<H: Host> Agent<H> {
     }
 
     /// Reads the ledger; before that the agent must not do anything.
-    pub fn open(&mut self) -> io::Result<()> {
+    pub(crate) fn load(&mut self) -> io::Result<()> {
         self.boot_id = self.host.facts()?.boot_id;
         self.ledger = Ledger::load(&mut self.host)?;
+        Ok(())
+    }
+
+    pub fn open(&mut self) -> io::Result<()> {
+        self.load()?;
         // An agent that was killed may have left its locks to others, who would wait for nobody.
         let _ = self.host.lock_accounts().and_then(|()| self.host.unlock_accounts());
         Ok(())
@@ -113,7 +119,7 @@ impl<H: Host> Agent<H> {
         loop {
             let began = self.moment();
             let report = self.converge(spec.take(), began);
-            let wake = self.wake(&report, began);
+            let wake = self.wake(is_settled(&report), began);
             let asked_at = self.clock.boottime();
             let request = self.request(incarnation, report);
             let answer = tokio::select! {
@@ -159,10 +165,16 @@ impl<H: Host> Agent<H> {
     }
 
     pub fn converge(&mut self, spec: Option<Spec>, began: Moment) -> Report {
-        let report = converge(&mut self.host, &mut self.ledger, spec, began);
-        self.warnings.give(&mut self.host, &self.ledger, began.now);
+        let mut report = self.act(spec, began);
+        self.warn(began);
         self.keep_time(began);
-        self.retries = if is_settled(&report) { 0 } else { self.retries + 1 };
+        report.facts.ends_by = Some(EndsBy::Agent);
+        report
+    }
+
+    /// The convergence alone.
+    pub(crate) fn act(&mut self, spec: Option<Spec>, began: Moment) -> Report {
+        let report = converge(&mut self.host, &mut self.ledger, spec, began);
         for account in &report.accounts {
             tracing::debug!(name = %account.name, uid = account.uid, state = ?account.state, "account");
         }
@@ -172,17 +184,25 @@ impl<H: Host> Agent<H> {
         report
     }
 
+    pub(crate) fn warn(&mut self, began: Moment) {
+        self.warnings.give(&mut self.host, &self.ledger, began.now);
+    }
+
     pub fn moment(&self) -> Moment {
         self.ledger.moment(self.clock.wall(), self.clock.boottime(), &self.boot_id)
     }
 
     /// The anchor reaches the disk together with the spec, when that is obeyed.
     pub fn hear(&mut self, answer: SyncAnswer) -> Option<Spec> {
-        let boottime = self.clock.boottime();
-        self.ledger.anchor = Some(Anchor { server_now: answer.now, boottime, boot_id: self.boot_id.clone() });
-        self.ledger.cleanings.kept(&answer.kept);
+        self.told(answer.now, self.clock.boottime(), &answer.kept);
         self.challenge = answer.challenge.or(self.challenge);
         answer.spec
+    }
+
+    /// What comes beside a spec: what the server's clock said when it was so long since boot, and whose cleanings it has.
+    pub(crate) fn told(&mut self, server_now: Timestamp, boottime: Duration, kept: &[AssignmentId]) {
+        self.ledger.anchor = Some(Anchor { server_now, boottime, boot_id: self.boot_id.clone() });
+        self.ledger.cleanings.kept(kept);
     }
 
     /// A machine somebody has writes down now and then how late it is: after a reboot it then knows by how much its
@@ -201,11 +221,12 @@ impl<H: Host> Agent<H> {
 
     /// When, since boot, there is something to do without the server: an account ends, or one was left unfinished.
     /// Counted from the moment of the convergence, so that an end that has come meanwhile is seen at once.
-    fn wake(&self, report: &Report, began: Moment) -> Option<Duration> {
+    pub(crate) fn wake(&mut self, is_settled: bool, began: Moment) -> Option<Duration> {
+        self.retries = if is_settled { 0 } else { self.retries + 1 };
         let until = |end: Timestamp| Duration::try_from(end.duration_since(began.now)).unwrap_or_default();
         let end = self.ledger.next_end(began.now).map(|end| until(end) + Duration::from_millis(1));
         let warning = self.warnings.next(&self.ledger, began.now).map(until);
-        let retry = (!is_settled(report)).then(|| backoff(self.retries, LONGEST_RETRY));
+        let retry = (!is_settled).then(|| backoff(self.retries, LONGEST_RETRY));
         end.into_iter().chain(warning).chain(retry).min().map(|lasts| began.boottime + lasts)
     }
 
@@ -221,7 +242,7 @@ impl<H: Host> Agent<H> {
             if self.ledger.accounts.is_empty() {
                 return Outcome::Gone;
             }
-            let wake = self.wake(&report, began);
+            let wake = self.wake(is_settled(&report), began);
             self.clock.sleep_until(wake.unwrap_or(began.boottime + SHORTEST_PAUSE)).await;
         }
     }

@@ -8,3 +8,4 @@ mod given;
 mod link;
 mod once;
 mod sync;
+mod watch;

@@ -2,8 +2,10 @@
 //! root of the machine it runs on.
 
 use crate::real::agent_binary;
+use model::Timestamp;
 use model::report::Report;
 use model::spec::{AccountSpec, Spec};
+use model::wire::Visit;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -84,6 +86,18 @@ impl Container {
         fed(&mut docker, spec)
     }
 
+    /// Agents inside that were started for this: `once`, `watch`, `run`.
+    pub fn agents(&self, what: &str) -> Vec<u32> {
+        let mut all = self.processes(0);
+        all.retain(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0);
+            words.next().is_some_and(|program| program.ends_with(b"berth-agent"))
+                && words.any(|word| word == what.as_bytes())
+        });
+        all
+    }
+
     /// Processes of this UID inside.
     pub fn processes(&self, uid: u32) -> Vec<u32> {
         let ours = std::fs::read_link(format!("/proc/{}/ns/pid", self.pid)).ok();
@@ -112,9 +126,19 @@ fn is_alive_as(pid: u32, uid: u32) -> bool {
     !dead && field("Uid:").split_whitespace().any(|text| text.parse() == Ok(uid))
 }
 
-/// Runs the agent, or what starts it, with a spec on its standard input.
+/// Runs the agent, or what starts it, with a visit of this moment on its standard input.
 pub fn fed(agent: &mut Command, spec: Option<&Spec>) -> Output {
-    given(agent, &spec.map_or(Vec::new(), |spec| serde_json::to_vec(spec).unwrap()))
+    given(agent, &spec.map_or(Vec::new(), visit))
+}
+
+/// As a server says it now.
+pub fn visit(spec: &Spec) -> Vec<u8> {
+    serde_json::to_vec(&Visit { now: now(), spec: spec.clone(), kept: vec![] }).unwrap()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the agents here are real, and so is their time")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// Runs a command with this on its standard input.
@@ -124,6 +148,17 @@ pub fn given(command: &mut Command, input: &[u8]) -> Output {
     // It may have died already.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
+}
+
+/// Likewise, but waits for nobody else: a tracer stays with the watcher that a visit leaves, and has its output open.
+pub fn given_alone(command: &mut Command, input: &[u8]) -> Output {
+    let files = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+    let [stdout, stderr] = files.each_ref().map(|file| file.reopen().unwrap());
+    let mut child = command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let status = child.wait().unwrap();
+    let [stdout, stderr] = files.map(|file| std::fs::read(file.path()).unwrap());
+    Output { status, stdout, stderr }
 }
 
 /// What a command printed; panics if it failed.

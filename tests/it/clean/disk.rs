@@ -3,7 +3,7 @@
 
 use model::report::{AccountState, Report};
 use std::process::Command;
-use tests::container::{Container, account, fed, said, spec};
+use tests::container::{Container, account, given_alone, said, spec, visit};
 use tests::inventory::Inventory;
 
 const UID: u32 = 66_000;
@@ -164,7 +164,7 @@ fn a_broken_disk_is_named_and_tried_again() {
 
 fn gone_with_errors(container: &Container, calls: &str) -> Report {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
     strace.args([
         "-e",
         &format!("inject={calls}:error=EIO"),
@@ -173,6 +173,7 @@ fn gone_with_errors(container: &Container, calls: &str) -> Report {
         &container.pid.to_string(),
         "-a",
     ]);
-    let output = fed(strace.args(["/usr/local/sbin/berth-agent", "once"]), Some(&spec(2, vec![])));
+    let agent = strace.args(["/usr/local/sbin/berth-agent", "once"]);
+    let output = given_alone(agent, &visit(&spec(2, vec![])));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no report: {output:?}"))
 }

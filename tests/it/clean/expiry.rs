@@ -9,7 +9,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::thread::{scope, sleep};
 use std::time::Duration;
-use tests::container::{Container, account, said, spec};
+use tests::container::{Container, account, now, said, spec};
 use tests::inventory::Inventory;
 
 const MACHINES: u32 = 50;
@@ -171,9 +171,4 @@ fn each<T: Send, U: Send>(items: Vec<T>, act: impl Fn(T) -> U + Sync) -> Vec<U> 
         }));
     }
     done
-}
-
-#[allow(clippy::disallowed_methods, reason = "the agents here are real, and so is their time")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }

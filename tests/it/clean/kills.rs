@@ -11,13 +11,14 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use tests::container::{Container, account, fed, said, spec};
+use tests::container::{Container, account, fed, given_alone, said, spec, visit};
 use tests::inventory::{Inside, Inventory};
 
 /// Whatever changes something, or is needed for it.
 const CALLS: &str = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,fsync,fdatasync,sync_file_range,open,\
     openat,openat2,write,pwrite64,writev,mkdir,mkdirat,chown,fchown,fchownat,lchown,chmod,fchmod,fchmodat,symlinkat,\
-    fsetxattr,setxattr,removexattr,fremovexattr,lremovexattr,fallocate,ftruncate,umount2,clone,fork,msgctl,getdents64";
+    fsetxattr,setxattr,removexattr,fremovexattr,lremovexattr,fallocate,ftruncate,umount2,clone,clone3,fork,vfork,msgctl,\
+    getdents64";
 const ERRORS: [&str; 4] = ["error=ENOSPC", "error=EIO", "error=EINTR", "error=EACCES"];
 /// In the short form so many points of each call.
 const KILLS_OF_EACH: usize = 4;
@@ -151,12 +152,13 @@ impl Bench {
         serde_json::from_slice(&fed(self.container.enter(&[]).args([AGENT, "once"]), Some(spec)).stdout).ok()
     }
 
+    /// The watcher that such a visit leaves is hurt at the same point of its own.
     fn hurt(&mut self, spec: &Spec, point: Option<&Point>) -> Option<Output> {
         let Point { call, when, what } = point?;
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
         strace.args(["-e", &format!("inject={call}:{what}:when={when}")]);
-        let output = fed(self.inside(&mut strace), Some(spec));
+        let output = given_alone(self.inside(&mut strace), &visit(spec));
         if what.contains("KILL") {
             self.kills.meant += 1;
             self.kills.hit += u32::from(!output.status.success());
@@ -264,8 +266,8 @@ impl Bench {
     fn counted(&self, spec: &Spec) -> BTreeMap<String, (usize, usize)> {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-e", &format!("trace=execve,{CALLS}"), "-o"]).arg(log.path());
-        let output = fed(self.inside(&mut strace), Some(spec));
+        strace.args(["-D", "-f", "-qq", "-e", &format!("trace=execve,{CALLS}"), "-o"]).arg(log.path());
+        let output = given_alone(self.inside(&mut strace), &visit(spec));
         assert!(output.status.success(), "{output:?}");
         count(&fs::read_to_string(log.path()).unwrap())
     }
@@ -275,16 +277,20 @@ fn is_ready(report: &Report) -> bool {
     report.accounts.iter().all(|account| account.state == AccountState::Ready) && report.accounts.len() == 1
 }
 
-/// Lines are `PID  call(…`. Each process counts for itself; the agent's is the one that executes last.
+/// Lines are `PID  call(…`. Each process counts for itself.
 fn count(log: &str) -> BTreeMap<String, (usize, usize)> {
     let lines = log.lines().filter_map(|line| line.split_once(' '));
-    let calls: Vec<(&str, &str)> =
-        lines.filter_map(|(pid, rest)| Some((pid, rest.trim_start().split_once('(')?.0))).collect();
-    let (began, (agent, _)) =
-        calls.iter().enumerate().rfind(|(_, (_, call))| *call == "execve").expect("an agent is started");
+    let calls: Vec<(&str, &str, &str)> = lines
+        .filter_map(|(pid, rest)| rest.trim_start().split_once('(').map(|(call, rest)| (pid, call, rest)))
+        .collect();
+    let is_visit = |(_, call, rest): &(&str, &str, &str)| {
+        *call == "execve" && rest.starts_with(&format!("{AGENT:?}")) && rest.contains("\"once\"]")
+    };
+    let began = calls.iter().position(is_visit).expect("an agent is started");
+    let (agent, ..) = calls[began];
     let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for (at, (pid, call)) in calls.iter().enumerate() {
-        if pid != agent
+    for (at, (pid, call, _)) in calls.iter().enumerate() {
+        if *pid != agent
             || *call == "execve"
             || call.contains(|letter: char| !letter.is_alphanumeric() && letter != '_')
         {
