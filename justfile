@@ -138,9 +138,11 @@ full-clean: _cli
 
 # --- everyday use
 
-# Register a machine that exists; prints the token its agent enrols with.
-register-machine NAME HOST PORT="22": _cli
-    @{{berth}} machine register {{quote(NAME)}} {{quote(HOST)}} --port {{quote(PORT)}}
+# Register the machines of a FILE that have SSH, or one by NAME, HOST and PORT; prints the token its agent enrols with.
+register-machine FILE_OR_NAME="provision/machines.txt" HOST="" PORT="22": _cli
+    @if [ -n {{quote(HOST)}} ]; \
+    then {{berth}} machine register {{quote(FILE_OR_NAME)}} {{quote(HOST)}} --port {{quote(PORT)}}; \
+    else {{berth}} machine import {{quote(FILE_OR_NAME)}}; fi
 
 # Reserve COUNT machines for USER, such as `just reserve alice 2 90m`.
 reserve USER COUNT="1" DURATION="1h": _cli

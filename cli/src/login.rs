@@ -1,8 +1,8 @@
 //! How the account will log in: keys and passwords from files, or what this command makes up.
 
+use crate::secret;
 use anyhow::{Context, Result, bail, ensure};
 use model::account::{Password, SshKey};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// No `--password TEXT`: every process on this machine could read it.
@@ -45,24 +45,16 @@ impl LoginArgs {
     }
 
     fn password(&self) -> Result<Option<String>> {
-        let text = match &self.password_file {
-            Some(file) => std::fs::read_to_string(file).with_context(|| shown(file))?,
-            None if self.password_stdin => standard_input()?,
+        let line = match &self.password_file {
+            Some(file) => secret::first_line(file)?,
+            None if self.password_stdin => secret::first_line_of_stdin()?,
             None => return Ok(None),
         };
-        let line = text.lines().next().unwrap_or_default();
-        match Password::try_from(line.to_owned()) {
+        match Password::try_from(line) {
             Ok(password) => Ok(Some(password.expose().to_owned())),
             Err(why) => bail!("password: {why}"),
         }
     }
-}
-
-fn standard_input() -> Result<String> {
-    let mut text = String::new();
-    // More than the longest password, and no more than that of a file given by mistake.
-    std::io::stdin().lock().take(4096).read_to_string(&mut text).context("standard input")?;
-    Ok(text)
 }
 
 fn keys_of(file: &Path) -> Result<Vec<String>> {

@@ -1,10 +1,13 @@
 //! `berth`: reserve machines and look after them, from a shell.
 
+mod access;
 mod command;
+mod inventory;
 mod labels;
 mod lease;
 mod login;
 mod moment;
+mod secret;
 mod session;
 mod table;
 

@@ -77,17 +77,16 @@ pub struct MachinePatch {
     /// Keeps the machine from new reservations; whoever is on it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cordoned: Option<bool>,
-    /// Another address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
+    /// Where people log in from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Another log-in, whole; of a machine that is reached over SSH. Without `host_key` the one known before stays.
+    /// Another way to log in, as a whole: what it leaves out is forgotten, but for the host key, which stays pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshAccess>,
-    /// The fingerprint of its host key, `SHA256:…`: confirms the one it offers, or a new one in place of the pinned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_key: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

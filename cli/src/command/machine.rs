@@ -1,7 +1,7 @@
 //! `berth machine`: what there is to reserve.
 
 use super::reservation::address;
-use super::{Usage, cleaning};
+use super::{Usage, cleaning, confirm, import, register};
 use crate::labels;
 use crate::moment::brief;
 use crate::session::{Session, all_pages};
@@ -10,7 +10,8 @@ use anyhow::Result;
 use cli::{MachineFilter, Slice};
 use jiff::Timestamp;
 use model::phase::MachineState;
-use model::wire::{MachineCreate, MachineCreated, MachinePatch, MachineView};
+use model::ssh::SshView;
+use model::wire::{MachinePatch, MachineView};
 use model::{Labels, MachineName};
 
 #[derive(clap::Subcommand)]
@@ -19,8 +20,13 @@ pub(crate) enum Command {
     List(List),
     /// Show one.
     Get { name: MachineName },
-    /// Add a machine; prints the token its agent enrols with.
-    Register(Register),
+    /// Add a machine: one the server logs in to over SSH, or one whose agent enrols with the token this prints.
+    Register(register::Register),
+    /// Add every machine of a file, or bring it up to date: `name host port user password` a line, YAML, or an
+    /// Ansible inventory.
+    Import(import::Import),
+    /// Say that the host key a machine shows is its own.
+    Confirm(confirm::Confirm),
     /// Keep a machine from new reservations; whoever is on it stays.
     Cordon { name: MachineName },
     /// Allow reservations again.
@@ -46,21 +52,6 @@ pub(crate) struct List {
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Register {
-    name: MachineName,
-    /// The address people log in at.
-    host: String,
-    #[arg(long, default_value_t = model::wire::ssh_port())]
-    port: u16,
-    /// `key=value`; may be repeated.
-    #[arg(long = "label", value_name = "K=V")]
-    labels: Vec<Labels>,
-    /// Where its accounts get their UIDs from: a range such as `20000-60000`, or `fleet`.
-    #[arg(long, value_name = "RANGE")]
-    uids: Option<String>,
-}
-
-#[derive(clap::Args)]
 pub(crate) struct Label {
     name: MachineName,
     /// `key=value`
@@ -80,6 +71,8 @@ impl Command {
                 Ok(session.show(&answer, |got| details(got, answer.served_at))?)
             }
             Self::Register(register) => register.run(session).await,
+            Self::Import(import) => import.run(session).await,
+            Self::Confirm(confirm) => confirm.run(session).await,
             Self::Cordon { name } => cordon(session, &name, true).await,
             Self::Uncordon { name } => cordon(session, &name, false).await,
             Self::Label(label) => label.run(session).await,
@@ -100,16 +93,6 @@ impl List {
         let fetch = async |slice| session.client.machine_list(&filter, &slice).await;
         let pages = all_pages(Slice::default(), fetch).await?;
         Ok(session.show_pages(&pages, |items, now| listed(&items, now))?)
-    }
-}
-
-impl Register {
-    async fn run(self, session: &Session) -> Result<()> {
-        let labels = labels::merged(&self.labels).map_err(Usage)?;
-        let Self { name, host, port, uids, .. } = self;
-        let body = MachineCreate { name: name.to_string(), host, port, labels, uids, ssh: None };
-        let answer = session.client.machine_create(&body, None).await?;
-        Ok(session.show(&answer, registered)?)
     }
 }
 
@@ -156,20 +139,14 @@ pub(crate) fn listed(items: &[&MachineView], now: Option<Timestamp>) -> Table {
     table
 }
 
-fn registered(made: &MachineCreated) -> String {
-    let token = match &made.join_token {
-        Some(token) => format!("join token for its agent (shown this once): {token}"),
-        None => "its join token was shown before".to_owned(),
-    };
-    table::clean(&format!("{} is registered\n{token}", made.machine.name))
-}
-
-fn details(got: &MachineView, now: Option<Timestamp>) -> String {
+pub(crate) fn details(got: &MachineView, now: Option<Timestamp>) -> String {
     let system = [&got.facts.os, &got.facts.arch].map(String::as_str).join(" ");
     let lines = [
         ("machine", got.name.to_string()),
         ("state", state(got)),
         ("address", address(&got.host, got.port)),
+        ("reach", reach(got.ssh.as_ref())),
+        ("host key", host_key(got)),
         ("labels", labels::shown(&got.labels)),
         ("pool", got.pool.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("reservation", got.reservation.map(|id| id.to_string()).unwrap_or_default()),
@@ -182,6 +159,24 @@ fn details(got: &MachineView, now: Option<Timestamp>) -> String {
     let lines: Vec<String> =
         given.map(|(name, value)| table::clean(&format!("{name:<12} {value}"))).collect();
     lines.join("\n")
+}
+
+fn reach(ssh: Option<&SshView>) -> String {
+    let Some(ssh) = ssh else { return "agent".to_owned() };
+    let through = ssh.jump.as_ref().map(|jump| format!(" through {jump}")).unwrap_or_default();
+    format!("ssh as {} by {}{through}", ssh.user, ssh.auth)
+}
+
+fn host_key(got: &MachineView) -> String {
+    let Some(ssh) = &got.ssh else { return String::new() };
+    match (&ssh.host_key, &ssh.offered_host_key) {
+        (Some(pinned), None) => pinned.clone(),
+        (None, None) => "none shown yet".to_owned(),
+        (None, Some(shown)) => format!("{shown} waits: berth machine confirm {}", got.name),
+        (Some(pinned), Some(shown)) => {
+            format!("{pinned}, but it shows {shown}: if that is right, berth machine confirm {}", got.name)
+        }
+    }
 }
 
 fn state(got: &MachineView) -> String {

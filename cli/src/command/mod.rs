@@ -1,10 +1,13 @@
 //! What can be asked for; one file per command.
 
 mod cleaning;
+mod confirm;
 mod events;
 mod extend;
+mod import;
 mod machine;
 mod pool;
+mod register;
 mod release;
 mod reservation;
 mod reserve;
