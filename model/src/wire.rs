@@ -77,6 +77,7 @@ pub struct MachinePatch {
     /// Keeps the machine from new reservations; whoever is on it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cordoned: Option<bool>,
+    /// The fingerprint of its host key, `SHA256:…`: confirms the one it offers, or a new one in place of the pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
     /// Where people log in from now on.
