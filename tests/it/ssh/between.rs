@@ -8,39 +8,39 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub(super) enum Then {
     /// Takes everything and passes nothing on.
     Silent,
     Closed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     Machine,
     Us,
 }
 
 /// After so many bytes from one side, in each connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
-    pub from: Side,
-    pub after: u64,
-    pub then: Then,
+pub(super) struct Fault {
+    pub(super) from: Side,
+    pub(super) after: u64,
+    pub(super) then: Then,
 }
 
-pub struct Between {
-    pub port: u16,
+pub(super) struct Between {
+    pub(super) port: u16,
     from_machine: Arc<AtomicU64>,
     from_us: Arc<AtomicU64>,
     stop: watch::Sender<Option<Then>>,
 }
 
 impl Between {
-    pub async fn passing(to: u16) -> Self {
+    pub(super) async fn passing(to: u16) -> Self {
         Self::start(to, None).await
     }
 
-    pub async fn start(to: u16, fault: Option<Fault>) -> Self {
+    pub(super) async fn start(to: u16, fault: Option<Fault>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (from_machine, from_us) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
@@ -64,12 +64,12 @@ impl Between {
     }
 
     /// How many bytes came from the machine and from us, over all connections.
-    pub fn seen(&self) -> (u64, u64) {
+    pub(super) fn seen(&self) -> (u64, u64) {
         (self.from_machine.load(Ordering::SeqCst), self.from_us.load(Ordering::SeqCst))
     }
 
     /// All connections that there are; later ones pass.
-    pub fn stop_all(&self, then: Then) {
+    pub(super) fn stop_all(&self, then: Then) {
         self.stop.send_replace(Some(then));
     }
 }

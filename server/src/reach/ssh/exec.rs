@@ -64,8 +64,10 @@ pub(super) async fn run(
 /// What is said on a channel until the script has begun, and after.
 struct Talk<'a> {
     login: &'a Login,
-    /// Nobody can foresee it: what stands behind it is the script's, and a question that is it is `sudo`'s.
+    /// Nobody can foresee it: what stands behind it is the script's.
     nonce: String,
+    /// What `sudo` asks with. Another one, because in a refusal `sudo` repeats the command.
+    question: String,
     /// Not sent yet.
     input: Option<Bytes>,
     say: Option<UnboundedSender<Bytes>>,
@@ -79,8 +81,9 @@ impl<'a> Talk<'a> {
         // Without random numbers a log-in would not have got so far.
         let _ = getrandom::fill(&mut nonce);
         let nonce = format!("berth-{}", HEXLOWER.encode(&nonce));
-        let mut talk =
-            Self { login, nonce, input: Some(input), say: Some(say), has_begun: false, was_asked: false };
+        let question = format!("{nonce}-password");
+        let (input, say) = (Some(input), Some(say));
+        let mut talk = Self { login, nonce, question, input, say, has_begun: false, was_asked: false };
         if talk.password().is_none() {
             talk.give_input();
         }
@@ -94,11 +97,11 @@ impl<'a> Talk<'a> {
 
     /// `env`, because not every log-in shell sets variables in the same words.
     fn command(&self, script: &str) -> String {
-        let nonce = &self.nonce;
+        let Self { nonce, question, .. } = self;
         let sudo = match (self.login.user.as_str(), self.password()) {
             ("root", _) => String::new(),
             (_, None) => "env LC_ALL=C sudo -n ".to_owned(),
-            (_, Some(_)) => format!("env LC_ALL=C sudo -k -S -p {nonce} "),
+            (_, Some(_)) => format!("env LC_ALL=C sudo -k -S -p {question} "),
         };
         format!("{sudo}sh -c 'echo {nonce}; {script}'")
     }

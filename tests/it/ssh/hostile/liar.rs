@@ -10,16 +10,16 @@ use tokio::net::TcpListener;
 /// The crate, whose name russh has for a module.
 use ::server::reach::ssh as server_reach;
 
-pub struct Liar {
-    pub port: u16,
-    pub host_key: HostKey,
+pub(super) struct Liar {
+    pub(super) port: u16,
+    pub(super) host_key: HostKey,
     heard: Heard,
 }
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
 impl Liar {
-    pub async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
         let host_key = HostKey::from(key.public_key().clone());
         let no_pause = Duration::ZERO;
@@ -42,7 +42,7 @@ impl Liar {
         Self { port, host_key, heard }
     }
 
-    pub fn heard(&self) -> Vec<String> {
+    pub(super) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 }
