@@ -18,6 +18,7 @@ mod secrets;
 mod simulation;
 mod ssh;
 mod tidy;
+mod visits;
 
 /// Runs each story on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {

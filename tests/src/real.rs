@@ -63,6 +63,21 @@ impl RealFarm {
         self.try_get(path).await.unwrap_or_else(|| panic!("no answer to {path}: {}", self.log()))
     }
 
+    /// Sends a body; returns the status and what came back.
+    pub async fn send(&self, method: &str, path: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+        let url = format!("http://{}{path}", self.address);
+        let request = self.http.request(method.parse().unwrap(), url).body(body.to_string());
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or_default())
+    }
+
+    /// Waits until a machine is in this state.
+    pub async fn machine_is(&self, name: &str, state: &str) {
+        let path = format!("/v1/machines/{name}");
+        let met = async || self.get(&path).await["state"] == state;
+        until(&format!("machine `{name}` is {state}; see {}", self.log()), met).await;
+    }
+
     /// Sets a pool's size and waits until its machines are free, or gone.
     pub async fn pool(&self, name: &str, image: &str, size: u32) {
         let body = serde_json::json!({"provider": "docker", "image": image, "size": size}).to_string();
