@@ -235,6 +235,7 @@ _packages:
     need "$(found setsid)" util-linux
     need "$(found nsenter)" util-linux
     need "$(found strace)" strace
+    need "$(found dropbear)" dropbear-bin
     need "$(found setfacl)" acl
     need "$(found chattr)" e2fsprogs
     # Where the kernel has AppArmor, the engine starts no container without it.

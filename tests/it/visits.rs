@@ -35,7 +35,7 @@ async fn machines_with_nothing_but_ssh_are_lent() {
     nobody_is_visited_whose_key_nobody_confirmed(&farm, &strange).await;
     another_key_means_quarantine(&farm, &alpine).await;
     end_in_time_though_the_server_is_dead_for_ever(&mut farm, &debian).await;
-    no_secret_is_left_anywhere(&farm);
+    no_word_of(&farm, &[PASSWORD, OURS]);
 }
 
 async fn register(farm: &RealFarm, name: &str, sshd: &Sshd, ssh: Value) {
@@ -153,9 +153,88 @@ async fn end_in_time_though_the_server_is_dead_for_ever(farm: &mut RealFarm, deb
     );
 }
 
-fn no_secret_is_left_anywhere(farm: &RealFarm) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_log_in_is_refused_by_field_and_registers_nothing() {
+    let farm = RealFarm::start("debug").await;
+    let encrypted = key_pair("ed25519", "open sesame").0;
+    let key = encrypted.expose();
+    let half = "ssh-ed25519 AAAA";
+    for (field, ssh) in [
+        ("ssh", json!({})),
+        ("ssh", json!({"user": "root"})),
+        ("ssh.user", json!({"user": "a b", "password": "x"})),
+        ("ssh.user", json!({"user": "-oProxyCommand=id", "password": "x"})),
+        ("ssh.password", json!({"password": ""})),
+        ("ssh.password", json!({"password": "two\nlines"})),
+        ("ssh.sudo_password", json!({"password": "x", "sudo_password": "\t"})),
+        ("ssh.private_key", json!({"private_key": "no key"})),
+        ("ssh.passphrase", json!({"private_key": key})),
+        ("ssh.passphrase", json!({"private_key": key, "passphrase": "wrong"})),
+        ("ssh.passphrase", json!({"password": "x", "passphrase": "y"})),
+        ("ssh.key_file", json!({"key_file": "relative/path"})),
+        ("ssh.key_file", json!({"private_key": key, "passphrase": "open sesame", "key_file": "/k"})),
+        ("ssh.host_key", json!({"password": "x", "host_key": "yes"})),
+        ("ssh.host_key", json!({"password": "x", "host_key": "SHA256:short"})),
+        ("ssh.host_key", json!({"password": "x", "host_key": half})),
+        ("ssh.jump", json!({"password": "x", "jump": "Not A Name"})),
+    ] {
+        let body = json!({"name": "m1", "host": "192.0.2.1", "ssh": ssh});
+        let (status, answer) = farm.send("POST", "/v1/machines", &body).await;
+        assert!(status == 400 && answer["field"] == field, "{ssh}: {status} {answer}");
+        assert!(!answer.to_string().contains("sesame"), "{answer}");
+    }
+    for host in ["169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"] {
+        let body = json!({"name": "m1", "host": host, "ssh": {"password": "x"}});
+        let (status, answer) = farm.send("POST", "/v1/machines", &body).await;
+        assert!(status == 400 && answer["field"] == "host", "{host}: {status} {answer}");
+    }
+    let behind = json!({"name": "m1", "host": "192.0.2.1", "ssh": {"password": "x", "jump": "nobody"}});
+    let (status, answer) = farm.send("POST", "/v1/machines", &behind).await;
+    assert!(status == 409 && answer["detail"].as_str().unwrap().contains("`nobody`"), "{answer}");
+    assert_eq!(farm.get("/v1/machines").await["items"], json!([]), "nothing is half registered");
+    no_word_of(&farm, &["open sesame"]);
+}
+
+/// A machine that cannot be reached is registered, lent to nobody, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_machine_from_being_reached_is_said() {
+    let farm = RealFarm::start("debug").await;
+    let sshd = Sshd::debian("");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let known = sshd.host_key().to_string();
+    let (good, wrong) =
+        (json!({"password": PASSWORD, "host_key": known}), json!({"password": "x", "host_key": known}));
+    for (name, host, port, ssh, says) in [
+        ("nowhere", "nowhere.invalid", 22, &good, "does not resolve"),
+        ("closed", "127.0.0.1", closed, &good, "nothing answers"),
+        ("wrong", "127.0.0.1", sshd.port, &wrong, "log-in as `root` was refused"),
+        (
+            "keyless",
+            "localhost",
+            sshd.port,
+            &json!({"key_file": "/nowhere/key", "host_key": known}),
+            "/nowhere/key",
+        ),
+    ] {
+        let body = json!({"name": name, "host": host, "port": port, "ssh": ssh});
+        let (status, made) = farm.send("POST", "/v1/machines", &body).await;
+        assert_eq!(status, 201, "{made}");
+        let path = format!("/v1/machines/{name}");
+        let said =
+            async || farm.get(&path).await["reason"].as_str().is_some_and(|reason| reason.contains(says));
+        until(&format!("`{name}` says that it {says}; {}", farm.get(&path).await), said).await;
+        assert_eq!(farm.get(&path).await["state"], "unreachable");
+    }
+    assert_eq!(farm.get("/v1/availability").await["free"], 0);
+    let (status, mended) = farm.send("PATCH", "/v1/machines/wrong", &json!({"ssh": good})).await;
+    assert!(status == 200 && !mended.to_string().contains(PASSWORD), "{mended}");
+    farm.machine_is("wrong", "free").await;
+}
+
+/// In the database, its log, the server's log.
+fn no_word_of(farm: &RealFarm, secrets: &[&str]) {
     assert!(farm.folder.path().join("data/berth.db").exists());
-    for secret in [PASSWORD, OURS] {
+    for secret in secrets {
         let found = Command::new("grep").args(["-rlaF", secret]).arg(farm.folder.path()).output().unwrap();
         assert!(found.stdout.is_empty(), "{secret}: {}", String::from_utf8_lossy(&found.stdout));
     }

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use crate::reach::ssh::{HostKey, KeyError, read_key};
+use crate::reconcile::Visitor;
 use crate::seal::{Credentials, Seal};
 use crate::secret::fingerprint;
 use crate::store::{HostKeyChange, NewAccess};
@@ -14,13 +15,24 @@ const LONGEST_KEY: usize = 64 << 10;
 const LONGEST_USER: usize = 32;
 
 /// Parses what somebody asks for. Opening a private key takes long if it has a passphrase.
-pub(super) async fn parse(access: SshAccess, seal: Option<&Seal>) -> Result<NewAccess, Refusal> {
-    let seal = seal.cloned().ok_or_else(|| {
+pub(super) async fn parse(
+    access: SshAccess,
+    host: &str,
+    visitor: Option<&Visitor>,
+) -> Result<NewAccess, Refusal> {
+    let visitor = visitor.ok_or_else(|| {
         Refusal::Conflict(
             "this server cannot visit machines over SSH: start it with `--agent-binary`, the agent to put there"
                 .to_owned(),
         )
     })?;
+    // Behind a jump host the same address is another machine's.
+    if access.jump.is_none() && visitor.ssh.forbids(host) {
+        let why = "is link-local, multicast or where a cloud tells secrets: give another, or allow it by \
+                   `--allow-link-local`";
+        return Err(Invalid::new("host", why).into());
+    }
+    let seal = visitor.seal.clone();
     let parsed = tokio::task::spawn_blocking(move || checked(access, seal)).await;
     Ok(parsed.map_err(|error| Refusal::Internal(error.to_string()))??)
 }

@@ -28,7 +28,7 @@ impl App {
         let join_token = secret::join_token();
         let is_visited = body.ssh.is_some();
         let ssh = match body.ssh {
-            Some(access) => Some(access::parse(access, self.hub().seal()).await?),
+            Some(access) => Some(access::parse(access, &body.host, self.hub().visitor()).await?),
             None => None,
         };
         let new = NewMachine {
@@ -86,7 +86,10 @@ impl App {
         let MachinePatch { labels, cordoned, host, port, ssh, host_key } = body;
         let found = self.hub().store.machine_get(name).await?;
         let ssh = match ssh {
-            Some(access) => Some(access::parse(access, self.hub().seal()).await?),
+            Some(access) => {
+                let host = host.as_deref().unwrap_or(&found.host);
+                Some(access::parse(access, host, self.hub().visitor()).await?)
+            }
             None => None,
         };
         let host_key = host_key.map(|text| access::confirmed(&text, found.ssh.as_ref())).transpose()?;

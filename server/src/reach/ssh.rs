@@ -20,7 +20,6 @@ pub use error::{Phase, SudoRefusal, VisitError};
 pub use key::{HostKey, KeyError, PrivateKey, read_key};
 
 use agent::AgentFiles;
-use bytes::Bytes;
 use connection::{Connection, Way};
 use exec::Output;
 use model::MachineId;
@@ -143,8 +142,19 @@ impl Ssh {
 
     /// Logs in, puts the agent there if it is not, and runs `berth-agent once` with this input; returns its answer.
     /// Visits to one machine wait for each other. Nothing is tried twice, but for a kept connection that was dead.
-    pub async fn visit(&self, target: &Target, input: &[u8]) -> Result<Vec<u8>, VisitError> {
-        self.0.visit(target, Bytes::copy_from_slice(input)).await
+    /// The input is asked for when it is sent, since it may tell the time.
+    pub async fn visit(
+        &self,
+        target: &Target,
+        input: impl Fn() -> Vec<u8> + Sync,
+    ) -> Result<Vec<u8>, VisitError> {
+        self.0.visit(target, &input).await
+    }
+
+    /// Whether this is an address where nobody visits. Of a name that is seen when it is resolved.
+    pub fn forbids(&self, host: &str) -> bool {
+        let allow_link_local = self.0.way.allow_link_local;
+        host.parse().is_ok_and(|address| address::is_forbidden(address, allow_link_local))
     }
 
     /// Drops a kept connection, because the machine is retired or its log-in changed. A visit that is under way ends in
@@ -160,6 +170,8 @@ enum Keeping {
     Fresh,
 }
 
+type Input<'a> = dyn Fn() -> Vec<u8> + Sync + 'a;
+
 /// A connection in use for a visit. Only one that came to a good end leaves it for another: a command that was given up
 /// half-way, or whose caller went away, may still run.
 struct Use<'a> {
@@ -169,12 +181,12 @@ struct Use<'a> {
 }
 
 impl Pool {
-    async fn visit(&self, target: &Target, input: Bytes) -> Result<Vec<u8>, VisitError> {
+    async fn visit(&self, target: &Target, input: &Input<'_>) -> Result<Vec<u8>, VisitError> {
         let slot = self.slot(target.machine);
         let _turn = slot.visiting.lock().await;
         let (connection, keeping) = self.connection(target).await?;
         let mut answer = Output::default();
-        match self.visit_over(&slot, connection, &target.login, input.clone(), &mut answer).await {
+        match self.visit_over(&slot, connection, &target.login, input, &mut answer).await {
             // It may have died long ago.
             Err(VisitError::Broken { .. }) if keeping == Keeping::Kept && answer.stdout.is_empty() => {}
             visited => return visited.map(|()| answer.stdout),
@@ -190,7 +202,7 @@ impl Pool {
         slot: &Slot,
         connection: Arc<Connection>,
         login: &Login,
-        input: Bytes,
+        input: &Input<'_>,
         answer: &mut Output,
     ) -> Result<(), VisitError> {
         let mut using = Use { slot, connection, ended_well: false };

@@ -19,7 +19,6 @@ pub use watch::Watchers;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::reach::Agents;
-use crate::seal::Seal;
 use crate::store::{GiveUp, Received, Seen, Store};
 use model::MachineId;
 use provision::Provider;
@@ -90,9 +89,8 @@ impl Hub {
         }
     }
 
-    /// What seals the credentials of machines that this server visits.
-    pub fn seal(&self) -> Option<&Seal> {
-        self.visitor.as_ref().map(|visitor| &visitor.seal)
+    pub fn visitor(&self) -> Option<&Visitor> {
+        self.visitor.as_ref()
     }
 
     /// Passes on that a machine was given up for its reservation.

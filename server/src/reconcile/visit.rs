@@ -172,7 +172,7 @@ async fn go(hub: &Hub, visitor: &Visitor, id: MachineId, itinerary: Itinerary) -
         let visit = Visit { now: hub.clock.now(), spec: spec.clone(), kept: kept.clone() };
         serde_json::to_vec(&visit).unwrap_or_default()
     };
-    let answer = visitor.ssh.visit(&target, &input()).await?;
+    let answer = visitor.ssh.visit(&target, input).await?;
     match serde_json::from_slice(&answer) {
         Ok(report) => Ok(Seen::Report(Box::new(report))),
         Err(error) => Err(Trouble::Other(format!("what the agent there answers is no report: {error}"))),

@@ -30,7 +30,7 @@ pub(super) async fn resolve(
     }
 }
 
-fn is_forbidden(address: IpAddr, allow_link_local: bool) -> bool {
+pub(super) fn is_forbidden(address: IpAddr, allow_link_local: bool) -> bool {
     let address = embedded(address);
     let is_nobody = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_multicast(),

@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, within};
 use super::exec::{self, Output, said};
-use super::{Login, Phase, Timeouts, VisitError};
+use super::{Input, Login, Phase, Timeouts, VisitError};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
@@ -50,18 +50,18 @@ impl AgentFiles {
         connection: &Connection,
         login: &Login,
         timeouts: &Timeouts,
-        input: Bytes,
+        input: &Input<'_>,
         answer: &mut Output,
     ) -> Result<(), VisitError> {
         let script = self.visit_script();
-        let visit = exec::run(connection, login, &script, input.clone(), answer);
+        let visit = exec::run(connection, login, &script, input().into(), answer);
         within(Phase::Visit, timeouts.visit, visit).await?;
         if answer.code == Some(NOT_THERE) {
             let machine = String::from_utf8_lossy(&std::mem::take(answer).stdout).trim().to_owned();
             let agent = self.0.iter().find(|agent| agent.machine == machine);
             let agent = agent.ok_or(VisitError::Architecture { machine: fit_for_a_message(&machine) })?;
             within(Phase::Upload, timeouts.upload, agent.install(connection, login)).await?;
-            let visit = exec::run(connection, login, &script, input, answer);
+            let visit = exec::run(connection, login, &script, input().into(), answer);
             within(Phase::Visit, timeouts.visit, visit).await?;
         }
         match answer.code {

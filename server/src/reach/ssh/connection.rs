@@ -20,7 +20,7 @@ const MOST_PROMPTS: usize = 3;
 /// How connections are made.
 pub(super) struct Way {
     pub(super) timeouts: Timeouts,
-    allow_link_local: bool,
+    pub(super) allow_link_local: bool,
     doors: Doors,
 }
 
