@@ -87,9 +87,7 @@ async fn what_a_log_in_shell_says_is_no_answer() {
     let sshd = Sshd::debian("");
     fs::write(sshd.container.path("/root/.bashrc"), "echo welcome; echo be careful >&2\n").unwrap();
     let ssh = ssh_with(&[&sshd.container], "cat", super::patient());
-    assert_eq!(ssh.visit(&sshd.target(), || b"and nothing else".into()).await.unwrap(), || {
-        b"and nothing else".into()
-    });
+    assert_eq!(ssh.visit(&sshd.target(), || b"and nothing else".into()).await.unwrap(), b"and nothing else");
     let ssh = ssh_with(&[&sshd.container], "echo broken >&2; exit 3", super::patient());
     let error = ssh.visit(&sshd.target(), || input().into()).await.unwrap_err();
     let VisitError::AgentFailed { code: Some(3), said } = &error else { panic!("{error}") };

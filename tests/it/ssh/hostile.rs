@@ -56,7 +56,7 @@ async fn a_visit_may_be_cut_or_frozen_at_any_byte() {
         assert!(phases.iter().any(|of| of == phase), "nothing failed in {phase}: {phases:?}");
     }
     assert!(phases.len() > visits.len() / 2, "most cuts are felt: {phases:?}");
-    assert_eq!(ssh.visit(&sshd.target(), b"whole").await.unwrap(), || b"whole".into());
+    assert_eq!(ssh.visit(&sshd.target(), || b"whole".into()).await.unwrap(), b"whole");
 }
 
 fn phase(error: &VisitError) -> String {

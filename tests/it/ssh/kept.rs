@@ -82,6 +82,6 @@ async fn a_visit_that_is_given_up_takes_its_connection_along() {
     assert!(visit.await.unwrap_err().is_cancelled());
     sshd.container.run("sed -i 's/exec sleep 1000/true/' /var/lib/berth/bin/berth-agent-*");
     eventually("its connection is gone", || standing(&sshd) == 0);
-    assert_eq!(ssh.visit(&target, b"again").await.unwrap(), || b"again".into());
+    assert_eq!(ssh.visit(&target, || b"again".into()).await.unwrap(), b"again");
     assert_eq!(sshd.count("Accepted"), 2);
 }
