@@ -150,7 +150,7 @@ mod tests {
     fn what_is_said_of_a_host_key() {
         let new = machine(r#"{"user": "root", "auth": "key", "offered_host_key": "SHA256:new"}"#);
         let said = told(&new, offered(&new).unwrap());
-        assert!(said.contains("web1 at 10.0.0.1 shows the host key SHA256:new; if"), "{said}");
+        assert!(said.contains("web1 at 10.0.0.1:22 shows the host key SHA256:new; if"), "{said}");
         assert!(said.ends_with("berth machine confirm web1 SHA256:new"), "{said}");
         let changed =
             r#"{"user": "root", "auth": "key", "host_key": "SHA256:old", "offered_host_key": "SHA256:new"}"#;
