@@ -85,8 +85,10 @@ fn is_attended(session: &Session) -> bool {
 }
 
 async fn ask(session: &Session, got: &MachineView, shown: &str) -> Result<()> {
-    print!("{}\nIs it the right one? [y/N] ", table::clean(&headline(got, shown)));
-    std::io::stdout().flush()?;
+    let mut output = std::io::stdout().lock();
+    write!(output, "{}\nIs it the right one? [y/N] ", table::clean(&headline(got, shown)))?;
+    output.flush()?;
+    drop(output);
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     if is_yes(&line) {

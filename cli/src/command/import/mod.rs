@@ -24,6 +24,7 @@ const PAGE: u32 = 1000;
 pub(crate) struct Import {
     /// The file; `-` is standard input.
     file: PathBuf,
+    /// How the file is written.
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
     /// Take whichever host key each machine shows first.
@@ -38,7 +39,6 @@ pub(crate) struct Import {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// For machines of which the file does not say it.
     #[command(flatten, next_help_heading = "For machines of which the file does not say it")]
     access: AccessArgs,
 }
