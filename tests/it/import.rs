@@ -75,7 +75,7 @@ async fn a_list_is_added_once_and_brought_up_to_date_after_that() {
 async fn an_inventory_of_ansibles_becomes_machines_with_labels() {
     let farm = Farm::new(Database::Sqlite).await;
     let desk = Desk::new(farm.url());
-    let inventory = "[web]\nweb[1:2] ansible_user=deploy\n[db]\ndb ansible_host=127.0.0.20 ansible_port=2020\n\
+    let inventory = "[web]\nweb1 ansible_host=127.0.0.18\nweb2 ansible_host=127.0.0.19\n[db]\ndb ansible_host=127.0.0.20 ansible_port=2020\n\
                      [site:children]\nweb\ndb\n[all:vars]\nansible_password=pw\n";
     desk.file("hosts", inventory);
     assert!(desk.types("machine import hosts").contains("3 added, 0 updated, 0 failed\n"));

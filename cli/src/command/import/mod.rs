@@ -82,7 +82,7 @@ impl Import {
     /// A frequent surprise: Ansible has more to say of a host than its inventory.
     fn say_what_is_not_read(&self) {
         let beside = |name: &str| self.file.with_file_name(name).is_dir();
-        if beside("group_vars") || beside("host_vars") {
+        if self.file != Path::new("-") && (beside("group_vars") || beside("host_vars")) {
             eprintln!(
                 "group_vars and host_vars are not read; to have them, too: ansible-inventory -i {} --list --yaml | \
                  berth machine import - --format ansible-yaml",
