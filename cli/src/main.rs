@@ -89,6 +89,16 @@ mod tests {
             "berth release --all 0198c0de-0000-7000-8000-000000000000",
             "berth extend 0198c0de-0000-7000-8000-000000000000",
             "berth machine get ../pools",
+            "berth machine register m1 h --password secret",
+            "berth machine register m1 h --password-file f --key-file k",
+            "berth machine register m1 h --password-stdin --private-key-file k",
+            "berth machine register m1 h --key-file k --host-key nonsense",
+            "berth machine register m1 h --key-file k --host-key SHA256:short",
+            "berth machine register m1 h --key-file k --jump Gate",
+            "berth machine import",
+            "berth machine import f --format toml",
+            "berth machine import f --accept-new-host-keys --known-hosts k",
+            "berth machine confirm m1 nonsense",
             "berth wait",
         ] {
             let refused = Cli::try_parse_from(line.split(' ')).err().unwrap_or_else(|| panic!("{line}"));
@@ -105,6 +115,10 @@ mod tests {
             "berth release 0198c0de-0000-7000-8000-000000000000 0198c0de-0000-7000-8000-000000000001",
             "berth release --all --server http://127.0.0.1:9",
             "berth machine label m1 rack=7 --remove size",
+            "berth machine register m1 h",
+            "berth machine register m1 h --ssh-user u --private-key-file k --passphrase-file p --sudo-password-file s",
+            "berth machine register m1 h --password-stdin --accept-new-host-key --jump gate",
+            "berth machine import - --format ansible-ini --known-hosts k --label lab=1 --dry-run --json",
             "berth pool set debian --provider docker --image berth-debian --size 4",
             "berth wait --free 4 --timeout 9",
         ] {

@@ -8,6 +8,7 @@ mod conformance;
 mod e2e;
 mod faults;
 mod fencing;
+mod import;
 mod input;
 mod law;
 mod lifecycle;

@@ -85,8 +85,10 @@ fn is_attended(session: &Session) -> bool {
 }
 
 async fn ask(session: &Session, got: &MachineView, shown: &str) -> Result<()> {
-    print!("{}\nIs it the right one? [y/N] ", table::clean(&headline(got, shown)));
-    std::io::stdout().flush()?;
+    let mut output = std::io::stdout().lock();
+    write!(output, "{}\nIs it the right one? [y/N] ", table::clean(&headline(got, shown)))?;
+    output.flush()?;
+    drop(output);
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     if is_yes(&line) {
@@ -150,7 +152,7 @@ mod tests {
     fn what_is_said_of_a_host_key() {
         let new = machine(r#"{"user": "root", "auth": "key", "offered_host_key": "SHA256:new"}"#);
         let said = told(&new, offered(&new).unwrap());
-        assert!(said.contains("web1 at 10.0.0.1 shows the host key SHA256:new; if"), "{said}");
+        assert!(said.contains("web1 at 10.0.0.1:22 shows the host key SHA256:new; if"), "{said}");
         assert!(said.ends_with("berth machine confirm web1 SHA256:new"), "{said}");
         let changed =
             r#"{"user": "root", "auth": "key", "host_key": "SHA256:old", "offered_host_key": "SHA256:new"}"#;

@@ -26,9 +26,9 @@ impl Completion {
     /// In the order of the file. `registered` may be jumped through as well.
     pub(crate) fn entries(&mut self, found: Vec<Found>, registered: &[&MachineView]) -> Vec<Entry> {
         let mut entries: Vec<Entry> = found.into_iter().map(|found| self.entry(found)).collect();
-        refuse_twins(&mut entries, "the name", |entry| Some(entry.name.clone()));
+        refuse_twins(&mut entries, "name", |entry| Some(entry.name.clone()));
         Known::new(&entries, registered).resolve(&mut entries);
-        refuse_twins(&mut entries, "the host and port", place);
+        refuse_twins(&mut entries, "host and port", place);
         let levels = levels(&mut entries);
         entries.iter_mut().zip(levels).for_each(|(entry, level)| entry.level = level);
         entries
@@ -120,7 +120,10 @@ fn refuse_twins(entries: &mut [Entry], what: &str, key: impl Fn(&Entry) -> Optio
         let Some(twins) = key.and_then(|key| lines.get(&key)).filter(|lines| lines.len() > 1) else {
             continue;
         };
-        let other = twins.iter().find(|line| **line != entry.line).unwrap_or(&entry.line);
-        entry.refuse(&format!("{what} stands in line {other}, too: leave one out"));
+        let where_else = match twins.iter().find(|line| **line != entry.line) {
+            Some(line) => format!("line {line} has the same {what}"),
+            None => format!("several machines of this line have the same {what}"),
+        };
+        entry.refuse(&format!("{where_else}: leave one out"));
     }
 }

@@ -94,13 +94,18 @@ fn of_twins_none_is_sent() {
     for (text, refused) in [
         (
             "a h1 22 root pw\nb h2 22 root pw\na h3 22 root pw",
-            "a: line 1: the name stands in line 3, too: leave one out\n\
-             a: line 3: the name stands in line 1, too: leave one out",
+            "a: line 1: line 3 has the same name: leave one out\n\
+             a: line 3: line 1 has the same name: leave one out",
         ),
         (
             "a h 22 root pw\nb H 22 root pw\nc h 23 root pw",
-            "a: line 1: the host and port stands in line 2, too: leave one out\n\
-             b: line 2: the host and port stands in line 1, too: leave one out",
+            "a: line 1: line 2 has the same host and port: leave one out\n\
+             b: line 2: line 1 has the same host and port: leave one out",
+        ),
+        (
+            "w[1:2] ansible_host=h ansible_password=pw",
+            "w1: line 1: several machines of this line have the same host and port: leave one out\n\
+             w2: line 1: several machines of this line have the same host and port: leave one out",
         ),
     ] {
         assert_eq!(refusals(text), refused, "{text}");

@@ -56,7 +56,7 @@ fn is_comment(fields_before: usize) -> Result<bool, String> {
             "is `#` the password or a comment? quote the password, or put `-` in its place".to_owned()
         );
     }
-    Ok(fields_before > 1)
+    Ok(true)
 }
 
 fn plain(rest: &mut Peekable<Chars<'_>>) -> String {

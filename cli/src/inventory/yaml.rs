@@ -40,6 +40,10 @@ fn words(error: &Error) -> String {
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             format!("expected {expected}")
         }
+        Error::Unexpected { expected: "mapping start", .. } => {
+            "expected names with what belongs to them, `name: …`".to_owned()
+        }
+        Error::Unexpected { expected: "sequence start", .. } => "expected a list, `- …`".to_owned(),
         Error::NonFiniteFloat { .. } | Error::QuotingRequired { .. } => "quote this value".to_owned(),
         Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
             "is too large or refers to itself too often".to_owned()
@@ -60,7 +64,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for PairsVisitor<T> {
     type Value = Pairs<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("names with what belongs to them, `name:`")
+        f.write_str("names with what belongs to them, `name: …`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
@@ -147,11 +151,11 @@ mod tests {
     #[test]
     fn an_error_has_its_place_and_shows_nothing() {
         for (text, place) in [
-            ("machines:\n  - name: a\n\tpassword: hunter2", "line 3, column 1: "),
+            ("machines:\n  - name: a\n\tpassword: hunter2", "line 2, column 11: "),
             ("a: 1\nb: \"hunter2", "line 2, column "),
             ("password: hunter2\npassword: hunter2", "line 2, column 1: "),
-            ("hunter2", "line 1, column 1: expected a list"),
-            ("--- hunter2\n--- hunter2\n", "line 1, column "),
+            ("hunter2", "line 1: expected a list"),
+            ("--- []\n--- hunter2\n", "line 2, column "),
             ("a: *hunter", "line 1, column 4: "),
         ] {
             let said = is_list_of_machines(text).unwrap_err().to_string();

@@ -86,14 +86,14 @@ impl<'de> Visitor<'de> for MachinesVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Machines, A::Error> {
-        let mut machines = Machines(Vec::new());
+        let mut machines: Option<Vec<_>> = None;
         while let Some(key) = map.next_key::<String>()? {
             if key != "machines" {
                 return Err(serde::de::Error::unknown_field(&key, &["machines"]));
             }
             machines = map.next_value()?;
         }
-        Ok(machines)
+        Ok(Machines(machines.unwrap_or_default()))
     }
 }
 
@@ -144,8 +144,8 @@ mod tests {
         for (text, why) in [
             ("- host: h", "line 1, column 3: missing field `name`"),
             ("- name: a\n  host: h\n  pasword: hunter2", "line 3, column 3: unknown field `pasword`"),
-            ("machines:\n  hunter2", "line 2, column 3: expected a list of machines"),
-            ("machines:\n- hunter2", "line 2, column 3: expected a machine"),
+            ("machines:\n  hunter2", "line 2, column 3: expected a list, `- …`"),
+            ("machines:\n- hunter2", "line 2, column 3: expected names with"),
             ("- name: a\n  host: h\n  password: [hunter2]", "line 3, column 13: "),
             ("hosts: []", "line 1, column 1: unknown field `hosts`"),
             ("- name: a\n  host: h\n  host: h2", "line 3, column 3: "),

@@ -24,6 +24,7 @@ const PAGE: u32 = 1000;
 pub(crate) struct Import {
     /// The file; `-` is standard input.
     file: PathBuf,
+    /// How the file is written.
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
     /// Take whichever host key each machine shows first.
@@ -38,7 +39,6 @@ pub(crate) struct Import {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// For machines of which the file does not say it.
     #[command(flatten, next_help_heading = "For machines of which the file does not say it")]
     access: AccessArgs,
 }
@@ -82,7 +82,7 @@ impl Import {
     /// A frequent surprise: Ansible has more to say of a host than its inventory.
     fn say_what_is_not_read(&self) {
         let beside = |name: &str| self.file.with_file_name(name).is_dir();
-        if beside("group_vars") || beside("host_vars") {
+        if self.file != Path::new("-") && (beside("group_vars") || beside("host_vars")) {
             eprintln!(
                 "group_vars and host_vars are not read; to have them, too: ansible-inventory -i {} --list --yaml | \
                  berth machine import - --format ansible-yaml",

@@ -10,6 +10,8 @@ pub(super) type Vars = BTreeMap<String, Value>;
 #[derive(Clone)]
 pub(super) enum Value {
     Text(String),
+    /// Never a template, whatever it looks like.
+    Exact(String),
     /// Behind a tag such as `!vault`.
     Tagged(String),
 }
@@ -76,8 +78,8 @@ fn text(vars: &Vars, names: &[&str]) -> Result<Option<String>, String> {
             Value::Text(text) if text.contains("{{") || text.contains("{%") => {
                 return Err(format!("{name} is a template, and nothing renders it here: write its value"));
             }
-            Value::Text(text) if text.is_empty() => {}
-            Value::Text(text) => return Ok(Some(text.clone())),
+            Value::Text(text) | Value::Exact(text) if text.is_empty() => {}
+            Value::Text(text) | Value::Exact(text) => return Ok(Some(text.clone())),
         }
     }
     Ok(None)

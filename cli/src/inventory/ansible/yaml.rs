@@ -90,10 +90,9 @@ impl<'de> Visitor<'de> for VarsVisitor {
 }
 
 fn value(text: String, tag: Option<String>) -> Value {
-    match tag {
-        Some(tag) if !matches!(tag.as_str(), "!unsafe" | "tag:yaml.org,2002:str" | "!!str") => {
-            Value::Tagged(tag)
-        }
-        _ => Value::Text(text),
+    match tag.as_deref() {
+        None | Some("tag:yaml.org,2002:str") => Value::Text(text),
+        Some("!unsafe") => Value::Exact(text),
+        Some(tag) => Value::Tagged(tag.to_owned()),
     }
 }
