@@ -103,7 +103,7 @@ async fn people_are_warned_twice_however_often_somebody_visits() {
     for minute in 1..=60 {
         story.clock.advance(MINUTE);
         story.visit(at(minute), 1, vec![account(66_000)]);
-        poke.send(()).unwrap();
+        let _ = poke.send(());
         let told = usize::from(minute >= 50) + usize::from(minute >= 55);
         let seen = |story: &Story| story.host.told().len() == told;
         story.until(Duration::ZERO, "as many warnings as are due", seen).await;
@@ -121,7 +121,7 @@ async fn the_newest_end_counts_earlier_or_later() {
         let end: i64 = if extended { 120 } else { 30 };
         story.visit(at(0), 2, vec![AccountSpec { not_after: at(end), ..account(66_000) }]);
         if is_told {
-            poke.send(()).unwrap();
+            let _ = poke.send(());
         }
         let begin = tests::clock::start();
         let passed = |story: &Story| story.clock.now().duration_since(begin).as_secs();
@@ -142,11 +142,12 @@ async fn a_watcher_goes_when_the_last_account_is_released_and_not_before() {
     story.visit(at(0), 1, vec![account(66_000), bob.clone()]);
     let (watching, poke) = story.watch();
     story.visit(at(1), 2, vec![bob]);
-    poke.send(()).unwrap();
+    // It may have seen it already.
+    let _ = poke.send(());
     assert!(!story.has_alice());
     assert!(!watching.is_finished(), "there is somebody left");
     story.visit(at(2), 3, vec![]);
-    poke.send(()).unwrap();
+    let _ = poke.send(());
     story.until(Duration::ZERO, "the watcher goes", |_| watching.is_finished()).await;
     assert_eq!(story.body(), FakeHost::new().world());
 }

@@ -153,7 +153,11 @@ fn one_watches_however_many_visit_and_a_killed_one_is_replaced() {
 #[test]
 fn the_end_of_the_connection_is_not_the_watchers() {
     for image in IMAGES {
-        let container = Container::start(image, &[]);
+        let container = Container::idle(image, &[]);
+        container.run(
+            "echo PermitRootLogin prohibit-password >/etc/ssh/sshd_config.d/00-test.conf
+            mkdir -p /run/sshd; ssh-keygen -qA; /usr/sbin/sshd",
+        );
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key");
         said(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
@@ -271,7 +275,7 @@ fn an_agent_that_is_a_service_takes_over_and_visits_are_refused() {
 fn without_a_watcher_the_report_claims_none() {
     let container = Container::idle("berth-debian", &[]);
     container.visit(None);
-    container.run("rm /var/lib/berth/resident.lock; mkdir /var/lib/berth/resident.lock");
+    container.run("mkdir /var/lib/berth/resident.lock");
     let report = container.visit(Some(&spec(1, alice(far()))));
     assert_eq!((is_ready(&report), report.facts.ends_by), (true, None), "{report:?}");
     assert!(container.visit(Some(&spec(2, vec![]))).accounts.is_empty());
@@ -287,8 +291,9 @@ fn bobs() -> Vec<AccountSpec> {
 fn a_newer_program_replaces_the_watcher_of_an_older_one() {
     let container = Container::idle("berth-debian", &[]);
     fs::copy(agent_binary(), container.path("/root/berth-agent")).unwrap();
-    let mut older = container.enter(&[]);
-    let output = given(older.args(["/root/berth-agent", "once"]), &visit(&spec(1, alice(far()))));
+    let mut older = Command::new("docker");
+    older.args(["exec", "-i", &container.id, "/root/berth-agent", "once"]);
+    let output = given(&mut older, &visit(&spec(1, alice(far()))));
     assert!(output.status.success(), "{output:?}");
     let first = watcher(&container);
     assert_eq!(container.visit(None).facts.ends_by, Some(EndsBy::Watcher));
