@@ -142,9 +142,9 @@ impl<'a> Talk<'a> {
     fn hear_stderr(&mut self, data: &[u8], output: &mut Output) -> Result<(), VisitError> {
         output.stderr.extend_from_slice(data);
         while !self.has_begun
-            && let Some(at) = find(&output.stderr, self.nonce.as_bytes())
+            && let Some(at) = find(&output.stderr, self.question.as_bytes())
         {
-            output.stderr.drain(at..at + self.nonce.len());
+            output.stderr.drain(at..at + self.question.len());
             self.answer()?;
         }
         let excess = output.stderr.len().saturating_sub(MOST_STDERR);
