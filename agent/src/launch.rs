@@ -69,7 +69,7 @@ impl Launch {
             Way::Systemd => silent(&mut self.by_systemd()).spawn(),
             Way::SystemdAnew => {
                 for what in ["stop", "reset-failed"] {
-                    silent(Command::new("systemctl").args([what, UNIT])).status()?;
+                    finish(silent(Command::new("systemctl").args([what, UNIT])).spawn()?)?;
                 }
                 silent(&mut self.by_systemd()).spawn()
             }
@@ -156,6 +156,19 @@ fn tell(resident: Resident) {
     if let Err(error) = resident.poke() {
         tracing::warn!(%error, "the watcher was not told of this visit");
     }
+}
+
+/// Whatever comes of it; but it must not hold up a visit for good.
+fn finish(mut child: Child) -> io::Result<()> {
+    let mut waited = Duration::ZERO;
+    while child.try_wait()?.is_none() {
+        if waited >= LONGEST_START {
+            child.kill()?;
+        }
+        thread::sleep(PAUSE);
+        waited += PAUSE;
+    }
+    Ok(())
 }
 
 /// So that an SSH connection does not wait for it to close what it inherited.
