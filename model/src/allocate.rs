@@ -94,7 +94,8 @@ pub fn without_spares<'a>(
     }
     let mut missing = spares.clone();
     let mut is_spare = |machine: &Machine| {
-        let missing = machine.pool.as_ref().and_then(|pool| missing.get_mut(pool)).filter(|missing| **missing > 0);
+        let missing =
+            machine.pool.as_ref().and_then(|pool| missing.get_mut(pool)).filter(|missing| **missing > 0);
         match missing {
             Some(missing) if is_free(machine, now, ttl) => {
                 *missing -= 1;

@@ -13,6 +13,7 @@ mod law;
 mod lifecycle;
 mod races;
 mod recycle;
+mod replace;
 mod scripts;
 mod secrets;
 mod simulation;
