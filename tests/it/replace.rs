@@ -27,8 +27,8 @@ on_both_databases!(
 );
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// From the last word of a machine until it counts as failed: the time to live, and the grace of no pool.
-const PATIENCE: Duration = Duration::from_secs(TTL.as_secs() + 5 * 60);
+/// From the last word of a machine on it counts as failed after the time to live and the grace, which is 5 minutes.
+const GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// For a day, on any machines.
 fn ask_replaced(username: &str, count: i64) -> ReservationCreate {
@@ -39,17 +39,37 @@ fn ask_replaced(username: &str, count: i64) -> ReservationCreate {
 async fn pass(farm: &Farm, lasts: Duration, silent: &[&str]) {
     let end = farm.clock.now() + lasts;
     while farm.clock.now() < end {
-        let left = end.duration_since(farm.clock.now()).unsigned_abs();
-        farm.clock.advance(left.min(TTL / 2));
-        let now = farm.clock.now();
-        farm.until("all others are heard", async || heard_at(farm, silent, now).await).await;
+        let before = farm.clock.now();
+        farm.clock.advance(end.duration_since(before).unsigned_abs().min(TTL / 2));
+        until_heard(farm, before, silent).await;
     }
 }
 
-async fn heard_at(farm: &Farm, silent: &[&str], now: Timestamp) -> bool {
-    let machines = farm.machine_views().await;
-    let mut others = machines.iter().filter(|machine| !silent.contains(&machine.name.as_str()));
-    others.all(|machine| machine.seen_at == Some(now))
+/// An agent that was about to wait, or found no server, waits by a clock that would stand still.
+async fn until_heard(farm: &Farm, since: Timestamp, silent: &[&str]) {
+    farm.until("all others are heard", async || {
+        let machines = farm.machine_views().await;
+        let mut others = machines.iter().filter(|machine| !silent.contains(&machine.name.as_str()));
+        let are_heard = others.all(|machine| machine.seen_at > Some(since));
+        if !are_heard {
+            farm.clock.advance(Duration::from_millis(500));
+        }
+        are_heard
+    })
+    .await;
+}
+
+async fn restart_server(farm: &mut Farm, silent: &[&str]) {
+    farm.kill_server().await;
+    let since = farm.clock.now();
+    farm.start_server(None);
+    until_heard(farm, since, silent).await;
+}
+
+async fn wake(farm: &mut Farm, number: usize, silent: &[&str]) {
+    let since = farm.clock.now();
+    farm.start_agent(number);
+    until_heard(farm, since, silent).await;
 }
 
 fn names(of: &ReservationView) -> Vec<&str> {
@@ -84,9 +104,9 @@ async fn a_machine_that_falls_silent_is_replaced(mut farm: Farm) {
     farm.add_machines(2).await;
     let id = farm.reserve(&ask_replaced("alice", 1)).await.unwrap().id;
     farm.stop_agent(0).await;
-    pass(&farm, PATIENCE - MINUTE, &["m1"]).await;
+    pass(&farm, TTL, &["m1"]).await;
     assert_eq!(names(&farm.reservation(id).await), ["m1"], "it has time left");
-    pass(&farm, MINUTE, &["m1"]).await;
+    pass(&farm, GRACE, &["m1"]).await;
     until_it_has(&farm, id, &["m1", "m2"]).await;
 
     let (former, other) = (farm.machine("m1").host.clone(), farm.machine("m2").host.clone());
@@ -112,11 +132,11 @@ async fn a_machine_is_kept_for_whoever_did_not_ask_for_another(mut farm: Farm) {
     let replaced = farm.reserve(&ask_replaced("bert", 1)).await.unwrap().id;
     farm.stop_agent(0).await;
     farm.stop_agent(1).await;
-    pass(&farm, PATIENCE, &["m1", "m2"]).await;
+    pass(&farm, TTL + GRACE, &["m1", "m2"]).await;
     until_it_has(&farm, replaced, &["m2", "m3"]).await;
-    farm.release(replaced.to_string() + "?wait=0").await;
+    farm.release(format!("{replaced}?wait=0")).await;
     farm.until_free(1).await;
-    pass(&farm, PATIENCE, &["m1", "m2"]).await;
+    pass(&farm, TTL + GRACE, &["m1", "m2"]).await;
     let of = farm.reservation(kept).await;
     assert_eq!((names(&of), of.phase, of.on_failure), (vec!["m1"], Phase::Ready, OnFailure::Keep));
     assert_eq!(farm.events("machine.failed").await.len(), 1, "that of bert");
@@ -128,11 +148,9 @@ async fn a_machine_that_comes_back_in_time_keeps_its_seat(mut farm: Farm) {
     let silent = farm.reserve(&ask_replaced("bert", 1)).await.unwrap().id;
     farm.stop_agent(0).await;
     farm.stop_agent(1).await;
-    pass(&farm, PATIENCE - MINUTE, &["m1", "m2"]).await;
-    farm.start_agent(0);
-    let now = farm.clock.now();
-    farm.until("it is heard", async || heard_at(&farm, &["m2"], now).await).await;
-    pass(&farm, MINUTE, &["m2"]).await;
+    pass(&farm, TTL, &["m1", "m2"]).await;
+    wake(&mut farm, 0, &["m2"]).await;
+    pass(&farm, GRACE, &["m2"]).await;
     until_it_has(&farm, silent, &["m2", "m3"]).await;
     let of = farm.reservation(returning).await;
     assert_eq!((names(&of), of.phase), (vec!["m1"], Phase::Ready));
@@ -143,7 +161,7 @@ async fn while_no_other_is_free_it_goes_on_with_what_it_has(mut farm: Farm) {
     let id = farm.reserve(&ask_replaced("alice", 1)).await.unwrap().id;
     let other = farm.reserve(&ask("bert", 1, 24 * 60)).await.unwrap().id;
     farm.stop_agent(0).await;
-    pass(&farm, PATIENCE, &["m1"]).await;
+    pass(&farm, TTL + GRACE, &["m1"]).await;
     until_none_is_free(&farm, id).await;
     let of = farm.reservation(id).await;
     assert_eq!((names(&of), of.phase), (vec!["m1"], Phase::Ready));
@@ -151,7 +169,7 @@ async fn while_no_other_is_free_it_goes_on_with_what_it_has(mut farm: Farm) {
     farm.start_agent(0);
     farm.until("it is back", async || error_of(&farm, id).await.is_empty()).await;
     farm.stop_agent(0).await;
-    pass(&farm, PATIENCE, &["m1"]).await;
+    pass(&farm, TTL + GRACE, &["m1"]).await;
     until_none_is_free(&farm, id).await;
     pass(&farm, MINUTE, &["m1"]).await;
     assert_eq!(farm.events("machine.failed").await.len(), 2, "once for each time");
@@ -175,9 +193,9 @@ async fn spares_are_for_whoever_lost_a_machine(farm: Farm) {
     assert!(refused.starts_with("409") && refused.contains("`p-3` (pool `p` keeps 1 back"), "{refused}");
 
     farm.yard.stop_agent("p-1");
-    pass(&farm, PATIENCE, &["p-1"]).await;
+    pass(&farm, TTL + GRACE, &["p-1"]).await;
     assert_eq!(names(&farm.reservation(id).await), ["p-1", "p-2"], "its pool is more patient");
-    pass(&farm, MINUTE * 25, &["p-1"]).await;
+    pass(&farm, GRACE * 5, &["p-1"]).await;
     until_it_has(&farm, id, &["p-1", "p-2", "p-3"]).await;
     assert!(has_account(&farm.yard.host("p-3"), "alice"));
 }
@@ -207,12 +225,14 @@ async fn a_server_that_was_down_replaces_nobody_at_once(mut farm: Farm) {
     let id = farm.reserve(&ask_replaced("alice", 1)).await.unwrap().id;
     farm.kill_server().await;
     farm.stop_agent(0).await;
-    farm.clock.advance(PATIENCE * 4);
+    farm.clock.advance(TTL * 5);
+    let since = farm.clock.now();
     farm.start_server(None);
-    pass(&farm, PATIENCE - MINUTE, &["m1"]).await;
+    until_heard(&farm, since, &["m1"]).await;
+    pass(&farm, TTL, &["m1"]).await;
     let of = farm.reservation(id).await;
     assert_eq!((names(&of), of.phase), (vec!["m1"], Phase::Ready));
-    pass(&farm, MINUTE, &["m1"]).await;
+    pass(&farm, GRACE, &["m1"]).await;
     until_it_has(&farm, id, &["m1", "m2"]).await;
 }
 
@@ -221,13 +241,13 @@ async fn a_server_that_was_cut_off_replaces_nobody_at_once(mut farm: Farm) {
     let id = farm.reserve(&ask_replaced("alice", 1)).await.unwrap().id;
     farm.stop_agent(0).await;
     farm.stop_agent(1).await;
-    farm.clock.advance(PATIENCE * 4);
+    farm.clock.advance(TTL * 5);
     farm.until("it is noticed", async || !error_of(&farm, id).await.is_empty()).await;
-    farm.start_agent(1);
-    pass(&farm, PATIENCE - MINUTE, &["m1"]).await;
+    wake(&mut farm, 1, &["m1"]).await;
+    pass(&farm, TTL, &["m1"]).await;
     let of = farm.reservation(id).await;
     assert_eq!((names(&of), of.phase), (vec!["m1"], Phase::Ready));
-    pass(&farm, MINUTE * 2, &["m1"]).await;
+    pass(&farm, GRACE, &["m1"]).await;
     until_it_has(&farm, id, &["m1", "m2"]).await;
 }
 
@@ -238,13 +258,13 @@ async fn many_that_fall_silent_together_are_not_believed_at_once(mut farm: Farm)
     for number in 0..silent.len() {
         farm.stop_agent(number).await;
     }
-    pass(&farm, PATIENCE, &silent).await;
+    pass(&farm, TTL + GRACE, &silent).await;
     farm.until("it says so", async || error_of(&farm, id).await.contains("look at the server's network"))
         .await;
     assert_eq!(names(&farm.reservation(id).await), silent);
     assert_eq!(farm.events("machine.failed").await.len(), 0);
     // One of them speaks again: so few are believed.
-    farm.start_agent(5);
+    wake(&mut farm, 5, &silent[..5]).await;
     pass(&farm, MINUTE, &silent[..5]).await;
     farm.until("those that are free take their places", async || {
         let of = farm.reservation(id).await;
@@ -264,8 +284,7 @@ async fn a_reservation_outlives_a_machine_that_vanished(mut farm: Farm) {
     farm.until("it misses a machine", async || farm.events("reservation.short").await.len() == 1).await;
     farm.until_free(1).await;
     // A server that starts looks for all that is left to do.
-    farm.kill_server().await;
-    farm.start_server(None);
+    restart_server(&mut farm, &[]).await;
     farm.until("it has another", async || farm.reservation(id).await.phase == Phase::Ready).await;
     assert_eq!(farm.reservation(id).await.machines.len(), 2);
 }
@@ -274,9 +293,9 @@ async fn a_substitute_that_fails_does_not_end_the_reservation(mut farm: Farm) {
     farm.add_machines(2).await;
     let id = farm.reserve(&ask_replaced("alice", 1)).await.unwrap().id;
     farm.stop_agent(0).await;
-    pass(&farm, PATIENCE - MINUTE, &["m1"]).await;
+    pass(&farm, TTL, &["m1"]).await;
     farm.stop_agent(1).await;
-    farm.clock.advance(MINUTE);
+    farm.clock.advance(GRACE);
     farm.until("it was given to her", async || names(&farm.reservation(id).await) == ["m1", "m2"]).await;
     farm.clock.advance(Duration::from_secs(16));
     farm.until("it is given up", async || farm.events("reservation.short").await.len() == 1).await;
@@ -284,8 +303,7 @@ async fn a_substitute_that_fails_does_not_end_the_reservation(mut farm: Farm) {
     farm.start_agent(1);
     farm.clock.advance(MINUTE * 2);
     farm.until_free(1).await;
-    farm.kill_server().await;
-    farm.start_server(None);
+    restart_server(&mut farm, &["m1"]).await;
     until_it_has(&farm, id, &["m1", "m2", "m2"]).await;
 }
 
@@ -293,7 +311,7 @@ async fn after_a_release_both_machines_get_clean(mut farm: Farm) {
     farm.add_machines(2).await;
     let id = farm.reserve(&ask_replaced("alice", 1)).await.unwrap().id;
     farm.stop_agent(0).await;
-    pass(&farm, PATIENCE, &["m1"]).await;
+    pass(&farm, TTL + GRACE, &["m1"]).await;
     until_it_has(&farm, id, &["m1", "m2"]).await;
     farm.release(format!("{id}?wait=0")).await;
     farm.until("the one that answers is clean", async || ours(&farm.machine("m2").host).is_empty()).await;
