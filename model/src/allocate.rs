@@ -3,8 +3,10 @@
 use crate::machine::Machine;
 use crate::phase::{MachineState, machine_state};
 use crate::pool::AfterUse;
-use crate::{Labels, MachineName};
+use crate::{Labels, MachineName, PoolName};
 use jiff::Timestamp;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +79,35 @@ pub fn allocate<'a>(
 
 pub fn is_free(machine: &Machine, now: Timestamp, ttl: Duration) -> bool {
     machine_state(machine, now, ttl) == MachineState::Free
+}
+
+/// Leaves out what pools keep back: the last of the free machines of each. Of a pool that is not listed as a whole it
+/// leaves too few, never too many.
+pub fn without_spares<'a>(
+    candidates: &'a [Machine],
+    spares: &BTreeMap<PoolName, u32>,
+    now: Timestamp,
+    ttl: Duration,
+) -> Cow<'a, [Machine]> {
+    if spares.is_empty() {
+        return Cow::Borrowed(candidates);
+    }
+    let mut missing = spares.clone();
+    let mut is_spare = |machine: &Machine| {
+        let missing =
+            machine.pool.as_ref().and_then(|pool| missing.get_mut(pool)).filter(|missing| **missing > 0);
+        match missing {
+            Some(missing) if is_free(machine, now, ttl) => {
+                *missing -= 1;
+                true
+            }
+            Some(_) | None => false,
+        }
+    };
+    let mut offered: Vec<Machine> =
+        candidates.iter().rev().filter(|machine| !is_spare(machine)).cloned().collect();
+    offered.reverse();
+    Cow::Owned(offered)
 }
 
 fn can_be_left(machine: &Machine, after: AfterUse) -> bool {
@@ -170,6 +201,22 @@ mod tests {
         machines[2].cordoned_at = Some(now());
         let short = Shortage::TooFew { wanted: 2, free: 1 };
         assert_eq!(names(allocate(&want(2, ""), AfterUse::Recycle, &machines, now(), TTL)), Err(short));
+    }
+
+    #[test]
+    fn the_last_free_ones_of_a_pool_are_its_spares() {
+        let mut machines = [machine("a"), machine("b"), machine("c"), machine("d"), machine("e")];
+        machines[1..].iter_mut().for_each(|machine| machine.pool = Some("p".parse().unwrap()));
+        machines[4].cordoned_at = Some(now());
+        let offered = |spare| {
+            let spares = BTreeMap::from([("p".parse().unwrap(), spare)]);
+            let offered = without_spares(&machines, &spares, now(), TTL);
+            offered.iter().map(|machine| machine.name.to_string()).collect::<Vec<_>>().concat()
+        };
+        assert_eq!(offered(0), "abcde");
+        assert_eq!(offered(2), "abe");
+        assert_eq!(offered(9), "ae", "there are too few already");
+        assert!(matches!(without_spares(&machines, &BTreeMap::new(), now(), TTL), Cow::Borrowed(_)));
     }
 
     proptest! {

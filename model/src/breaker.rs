@@ -18,6 +18,11 @@ pub struct Breaker {
     recent: Vec<Timestamp>,
 }
 
+/// How many surprises are believed at once, of so many machines.
+pub fn most(of: usize) -> usize {
+    FEW.max(of / PART)
+}
+
 /// What was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -43,7 +48,7 @@ impl Breaker {
         let lost = steps.iter().filter(|step| matches!(step, Step::Lost(_))).count();
         let unknown = steps.iter().filter(|step| is_of_a_stranger(step, known)).count();
         self.recent.retain(|at| now.duration_since(*at) < WINDOW);
-        let most = FEW.max(known.len() / PART);
+        let most = most(known.len());
         let is_accepted = accepted_until.is_some_and(|until| now < until);
         if lost + unknown == 0 || is_accepted || self.recent.len() + lost + unknown <= most {
             self.recent.extend(std::iter::repeat_n(now, lost + unknown));

@@ -1,10 +1,11 @@
 //! A machine as the database knows it: facts only; its state is computed in [`crate::phase`].
 
 use crate::report::Facts;
+use crate::reservation::OnFailure;
 use crate::session::Quarantine;
 use crate::ssh::Ssh;
 use crate::{AssignmentId, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UidRange};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 use std::str::FromStr;
 
@@ -112,6 +113,7 @@ pub struct Holding {
     pub ended_at: Option<Timestamp>,
     /// Its account may become root, so that no agent can vouch for the machine afterwards.
     pub sudo: bool,
+    pub on_failure: OnFailure,
     pub ready: bool,
     /// The machine said that this account cannot be made there.
     pub refused: bool,
@@ -131,11 +133,23 @@ impl Machine {
     pub fn uids_left(&self) -> u32 {
         (self.uids.range().last + 1).saturating_sub(self.next_uid)
     }
+
+    /// When it counts as failed, if it stays silent until then, so that another has to take its place. Absent where nobody
+    /// was promised that. Before `hearing_since` we could not have heard it, so that much is not held against it.
+    pub fn fails_at(&self, hearing_since: Timestamp, patience: SignedDuration) -> Option<Timestamp> {
+        let holding = self.holding.as_ref()?;
+        if holding.on_failure == OnFailure::Keep || !holding.ready || holding.ended_at.is_some() {
+            return None;
+        }
+        let heard_at = self.seen_at.unwrap_or(holding.since).max(hearing_since);
+        Some(heard_at.saturating_add(patience).unwrap_or(Timestamp::MAX))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phase::tests::{held, machine};
 
     #[test]
     fn uids_are_a_range_or_the_fleets() {
@@ -144,5 +158,27 @@ mod tests {
         }
         assert_eq!(FLEET.to_string().parse(), Ok(FLEET));
         assert!("Fleet".parse::<Uids>().unwrap_err().ends_with("or `fleet`"));
+    }
+
+    #[test]
+    fn only_a_machine_that_worked_and_whose_holder_wants_another_fails() {
+        fn at(second: i64) -> Timestamp {
+            Timestamp::from_second(second).unwrap()
+        }
+        let patience = SignedDuration::from_secs(100);
+        let fails_at = |change: fn(&mut Machine, &mut Holding), hearing_since| {
+            let mut holding = Holding { on_failure: OnFailure::Replace, ..held(1000) };
+            let mut machine = machine("m");
+            change(&mut machine, &mut holding);
+            machine.holding = Some(holding);
+            machine.fails_at(at(hearing_since), patience)
+        };
+        assert_eq!(fails_at(|machine, _| machine.seen_at = Some(at(7)), 0), Some(at(107)));
+        assert_eq!(fails_at(|machine, _| machine.seen_at = Some(at(7)), 50), Some(at(150)), "we were deaf");
+        assert_eq!(fails_at(|machine, _| machine.seen_at = None, 0), Some(at(100)));
+        assert_eq!(fails_at(|_, holding| holding.on_failure = OnFailure::Keep, 0), None);
+        assert_eq!(fails_at(|_, holding| holding.ready = false, 0), None);
+        assert_eq!(fails_at(|_, holding| holding.ended_at = Some(Timestamp::UNIX_EPOCH), 0), None);
+        assert_eq!(machine("m").fails_at(at(0), patience), None);
     }
 }

@@ -136,6 +136,7 @@ pub fn seat_phase(reservation: &Reservation, seat: &Assignment, now: Timestamp) 
 pub(crate) mod tests {
     use super::*;
     use crate::machine::{FIRST_UID, Holding, LAST_UID, SetAside, Uids};
+    use crate::reservation::OnFailure;
     use crate::session::Quarantine;
     use crate::{AssignmentId, Incarnation, Labels, MachineId, ReservationId};
 
@@ -185,6 +186,7 @@ pub(crate) mod tests {
             expires_at: at(50),
             ended_at: None,
             sudo: false,
+            on_failure: OnFailure::Keep,
             ready: true,
             refused: false,
             attempts: 0,
@@ -268,6 +270,7 @@ pub(crate) mod tests {
             labels: Labels::default(),
             named: false,
             sudo: false,
+            on_failure: OnFailure::Keep,
             created_at: at(0),
             expires_at: at(50),
             ended_at: None,
@@ -306,6 +309,20 @@ pub(crate) mod tests {
         assert_eq!(reservation_phase(&whole, at(4)), Phase::Pending);
         assert_eq!(seat_phase(&whole, &whole.seats[0], at(4)), Phase::Ending);
         assert_eq!(seat_phase(&whole, &whole.seats[1], at(4)), Phase::Ready);
+    }
+
+    #[test]
+    fn only_a_reservation_that_worked_and_wants_others_outlives_failures() {
+        let asked = |on_failure, second_works| Reservation {
+            on_failure,
+            ..reservation(vec![seat(true), seat(second_works)])
+        };
+        assert!(asked(OnFailure::Replace, true).outlives_failures());
+        assert!(!asked(OnFailure::Replace, false).outlives_failures());
+        assert!(!asked(OnFailure::Keep, true).outlives_failures());
+        let mut short = asked(OnFailure::Replace, true);
+        short.seats[0].given_up_at = Some(at(3));
+        assert!(short.outlives_failures(), "it has worked");
     }
 
     #[test]

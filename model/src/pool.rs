@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 /// A machine nobody knows is destroyed only after this long: its row may be on its way.
 const ORPHAN_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How long a held machine may be unreachable before it counts as failed, unless its pool says otherwise.
+pub const GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub struct Pool {
     /// Of the machines it makes from now on.
     pub uids: Uids,
     pub after_use: AfterUse,
+    /// So many free machines are kept back for reservations that lose one.
+    pub spare: u32,
+    /// How long a held machine may be unreachable before it counts as failed.
+    pub grace: SignedDuration,
     /// Until then whatever is missing is taken for lost, however much it is.
     pub losses_accepted_until: Option<Timestamp>,
     /// Why the last round did not get on, for listings.

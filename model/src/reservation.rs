@@ -8,6 +8,8 @@ use crate::{
     AssignmentId, GroupName, Invalid, Labels, MachineId, MachineName, ReservationId, UserName, duration,
 };
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// The most machines one reservation may hold.
 pub const MOST_MACHINES: u32 = 1000;
@@ -22,6 +24,44 @@ pub struct Ask {
     pub shell: Option<Shell>,
     pub groups: Vec<GroupName>,
     pub sudo: bool,
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a seat when its machine, which worked, is no longer heard of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It stays: the machine may come back, with everything that is on it.
+    #[default]
+    Keep,
+    /// Another machine takes its place, with the same account and nothing of what was on the first.
+    Replace,
+}
+
+impl OnFailure {
+    pub const NAMES: [&str; 2] = ["keep", "replace"];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Replace => "replace",
+        }
+    }
+
+    pub fn is_keep(&self) -> bool {
+        *self == Self::Keep
+    }
+}
+
+impl FromStr for OnFailure {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Keep, Self::Replace]
+            .into_iter()
+            .find(|what| what.name() == text)
+            .ok_or_else(|| format!("must be `{}`", Self::NAMES.join("` or `")))
+    }
 }
 
 /// How the account logs in. At least one way is there.
@@ -49,6 +89,7 @@ pub struct Reservation {
     pub named: bool,
     /// Its accounts may become root: only machines that can be made anew are given.
     pub sudo: bool,
+    pub on_failure: OnFailure,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub ended_at: Option<Timestamp>,
@@ -67,6 +108,13 @@ impl Reservation {
 
     pub fn live_seats(&self) -> impl Iterator<Item = &Assignment> {
         self.seats.iter().filter(|seat| seat.given_up_at.is_none())
+    }
+
+    /// It goes on when a machine of it fails and no other is free, and waits for one: that was asked for, and as many as it
+    /// wants have worked for it, so that nothing is wrong with the ask itself.
+    pub fn outlives_failures(&self) -> bool {
+        let worked = self.seats.iter().filter(|seat| seat.ready_at.is_some()).count();
+        self.on_failure == OnFailure::Replace && worked >= self.count as usize
     }
 }
 
@@ -112,14 +160,22 @@ impl Ask {
                 format!("`{group}` amounts to being root: ask for `sudo` as well"),
             ));
         }
+        let want = parse_want(body.count, &body.machines, body.labels)?;
+        if matches!(want, Want::Named(_)) && body.on_failure == OnFailure::Replace {
+            return Err(Invalid::new(
+                "on_failure",
+                "none can take the place of machines asked for by name: give `count`, or let it be `keep`",
+            ));
+        }
         Ok(Self {
             username,
             login,
-            want: parse_want(body.count, &body.machines, body.labels)?,
+            want,
             expires_at: parse_end(body.duration, body.until, now)?,
             shell: body.shell.as_deref().map(|shell| field("shell", shell)).transpose()?,
             groups,
             sudo: body.sudo,
+            on_failure: body.on_failure,
         })
     }
 }

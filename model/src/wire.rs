@@ -4,6 +4,7 @@ use crate::cleaning::{CleaningStep, Refused, Residue};
 use crate::phase::Phase;
 use crate::pool::AfterUse;
 use crate::report::{EndsBy, Facts, Report};
+use crate::reservation::OnFailure;
 use crate::spec::Spec;
 use crate::ssh::{SshAccess, SshView};
 use crate::{
@@ -177,6 +178,11 @@ pub struct ReservationCreate {
     pub groups: Vec<String>,
     #[serde(default)]
     pub sudo: bool,
+    /// What happens when a machine that worked falls silent for longer than the grace of its pool (5 minutes without
+    /// one): `keep` leaves it, `replace` puts another in its place, with the same account and none of the files. While
+    /// no other is free, the reservation goes on with what it has. Not for machines asked for by name.
+    #[serde(default, skip_serializing_if = "OnFailure::is_keep")]
+    pub on_failure: OnFailure,
     /// Seconds to wait for every machine to be ready, at most 60, which is also the default; 0 answers at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<u32>,
@@ -217,6 +223,9 @@ pub struct ReservationView {
     pub count: u32,
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
+    /// `keep` or `replace`.
+    #[serde(default)]
+    pub on_failure: OnFailure,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,8 +263,9 @@ pub struct SeatView {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Availability {
     pub total: u32,
+    /// How many somebody can get now: those that pools keep back as spares are left out.
     pub free: u32,
-    /// How many machines are in each state.
+    /// How many machines are in each state; spares count as `free` here.
     pub states: BTreeMap<String, u32>,
 }
 
@@ -280,6 +290,13 @@ pub struct PoolPut {
     /// `clean`, or `recycle`: a new machine for everybody. After `sudo` it is recycled in any case.
     #[serde(default)]
     pub after_use: AfterUse,
+    /// So many free machines are kept back, at most `size`: only a reservation with `on_failure` `replace` that lost a
+    /// machine gets them.
+    #[serde(default)]
+    pub spare: u32,
+    /// How long a held machine may be unreachable before it counts as failed: `"5m"`, which is also the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<DurationText>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -293,6 +310,11 @@ pub struct PoolView {
     pub uids: String,
     #[serde(default)]
     pub after_use: AfterUse,
+    #[serde(default)]
+    pub spare: u32,
+    #[serde(default)]
+    pub grace: String,
+    /// How many machines are in each state; spares count as `free`.
     pub states: BTreeMap<String, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

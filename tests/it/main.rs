@@ -14,6 +14,7 @@ mod law;
 mod lifecycle;
 mod races;
 mod recycle;
+mod replace;
 mod scripts;
 mod secrets;
 mod simulation;

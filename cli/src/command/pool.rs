@@ -7,7 +7,7 @@ use crate::table::{self, Table};
 use anyhow::Result;
 use cli::{Answer, Error};
 use model::pool::AfterUse;
-use model::wire::{PoolPut, PoolView};
+use model::wire::{DurationText, PoolPut, PoolView};
 use model::{Labels, PoolName};
 use std::collections::BTreeMap;
 
@@ -42,6 +42,12 @@ pub(crate) struct Set {
     /// What becomes of a machine after each reservation; after one with sudo it is recycled in any case.
     #[arg(long, value_name = "clean|recycle")]
     after_use: Option<AfterUse>,
+    /// How many free machines are kept back for reservations that lose one (`berth reserve --on-failure replace`).
+    #[arg(long, value_name = "N")]
+    spare: Option<u32>,
+    /// How long a held machine may be unreachable before it counts as failed, such as `5m`.
+    #[arg(long, value_name = "TIME")]
+    grace: Option<String>,
 }
 
 impl Command {
@@ -95,6 +101,11 @@ impl Set {
                 .clone()
                 .or_else(|| have.map(|pool| pool.uids.clone()).filter(|uids| !uids.is_empty())),
             after_use: self.after_use.or(have.map(|pool| pool.after_use)).unwrap_or_default(),
+            spare: self.spare.or(have.map(|pool| pool.spare)).unwrap_or_default(),
+            grace: self
+                .grace
+                .or_else(|| have.map(|pool| pool.grace.clone()).filter(|grace| !grace.is_empty()))
+                .map(DurationText::Text),
         })
     }
 }
@@ -109,7 +120,19 @@ pub(crate) async fn existing(session: &Session, name: &PoolName) -> Result<Optio
 }
 
 fn listed(items: &[&PoolView]) -> Table {
-    let header = &["pool", "provider", "image", "size", "machines", "labels", "uids", "after use", "problem"];
+    let header = &[
+        "pool",
+        "provider",
+        "image",
+        "size",
+        "spare",
+        "machines",
+        "labels",
+        "uids",
+        "after use",
+        "grace",
+        "problem",
+    ];
     let mut table = Table::new(header, "no pools: make one with `just provision`");
     for pool in items {
         table.row([
@@ -117,10 +140,12 @@ fn listed(items: &[&PoolView]) -> Table {
             pool.provider.clone(),
             pool.image.clone(),
             pool.size.to_string(),
+            pool.spare.to_string(),
             states(&pool.states),
             labels::shown(&pool.labels),
             pool.uids.clone(),
             pool.after_use.name().to_owned(),
+            pool.grace.clone(),
             pool.problem.clone().unwrap_or_default(),
         ]);
     }
@@ -144,7 +169,17 @@ mod tests {
     fn set(size: Option<u32>, provider: Option<&str>) -> Set {
         let name = "debian".parse().unwrap();
         let provider = provider.map(str::to_owned);
-        Set { name, provider, image: None, size, labels: Vec::new(), uids: None, after_use: None }
+        Set {
+            name,
+            provider,
+            image: None,
+            size,
+            labels: Vec::new(),
+            uids: None,
+            after_use: None,
+            spare: None,
+            grace: None,
+        }
     }
 
     #[test]
@@ -152,13 +187,14 @@ mod tests {
         assert!(set(Some(4), None).body(None).is_err());
         assert!(set(None, Some("docker")).body(None).is_err());
         let have = serde_json::from_str(
-            r#"{"name":"debian","provider":"docker","image":"berth-debian","size":4,"labels":{"os":"debian"},"uids":"fleet","after_use":"recycle","states":{}}"#,
+            r#"{"name":"debian","provider":"docker","image":"berth-debian","size":4,"labels":{"os":"debian"},"uids":"fleet","after_use":"recycle","spare":2,"grace":"5m","states":{}}"#,
         )
         .unwrap();
         let put = set(Some(0), None).body(Some(&have)).unwrap();
         assert_eq!((put.provider.as_str(), put.image.as_str(), put.size), ("docker", "berth-debian", 0));
         assert_eq!(labels::shown(&put.labels), "os=debian");
         assert_eq!((put.uids.as_deref(), put.after_use), (Some("fleet"), AfterUse::Recycle));
+        assert_eq!((put.spare, put.grace), (2, Some(DurationText::Text("5m".to_owned()))));
         let other = Set { after_use: Some(AfterUse::Clean), ..set(Some(0), None) };
         assert_eq!(other.body(Some(&have)).unwrap().after_use, AfterUse::Clean);
     }

@@ -9,6 +9,7 @@ use crate::{labels, table};
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use model::phase::Phase;
+use model::reservation::OnFailure;
 use model::wire::{DurationText, ReservationCreate, ReservationView};
 use model::{GroupName, Labels, MachineName, UserName};
 
@@ -41,6 +42,9 @@ pub(crate) struct Reserve {
     /// Allow the account to become root, on machines of a pool only: afterwards they are made anew.
     #[arg(long)]
     sudo: bool,
+    /// When a machine that worked is no longer heard of: `keep` it, or `replace` it by another.
+    #[arg(long, value_name = "keep|replace", default_value = "keep", conflicts_with = "machines")]
+    on_failure: OnFailure,
     /// Answer at once, before the accounts are there.
     #[arg(long)]
     no_wait: bool,
@@ -72,6 +76,7 @@ impl Reserve {
             shell: self.shell.clone(),
             groups: self.groups.iter().map(GroupName::to_string).collect(),
             sudo: self.sudo,
+            on_failure: self.on_failure,
             wait: Some(patience(self.no_wait)),
         })
     }

@@ -4,6 +4,7 @@ use super::{App, MachineFilter, Refusal, access, keyed, view};
 use crate::secret;
 use crate::store::{MachineChange, NewMachine};
 use jiff::SignedDuration;
+use model::allocate::{is_free, without_spares};
 use model::machine::{Machine, Uids};
 use model::phase::{MachineState, machine_state};
 use model::wire::{
@@ -142,14 +143,18 @@ impl App {
     pub async fn availability(&self, labels: Labels) -> Result<Availability, Refusal> {
         let mut states: BTreeMap<String, u32> =
             MachineState::NAMES.iter().map(|name| ((*name).to_owned(), 0)).collect();
-        let now = self.hub().clock.now();
-        for machine in self.every_machine().await?.iter().filter(|machine| machine.labels.covers(&labels)) {
-            let state = machine_state(machine, now, self.hub().store.ttl());
-            *states.entry(state.name().to_owned()).or_default() += 1;
+        let (now, ttl) = (self.hub().clock.now(), self.hub().store.ttl());
+        let machines = self.every_machine().await?;
+        for machine in machines.iter().filter(|machine| machine.labels.covers(&labels)) {
+            *states.entry(machine_state(machine, now, ttl).name().to_owned()).or_default() += 1;
         }
+        let pools = self.hub().store.pool_list().await?;
+        let spares = pools.into_iter().filter(|pool| pool.spare > 0).map(|pool| (pool.name, pool.spare));
+        let offered = without_spares(&machines, &spares.collect(), now, ttl);
+        let fits = |machine: &&Machine| machine.labels.covers(&labels) && is_free(machine, now, ttl);
         Ok(Availability {
             total: states.values().sum(),
-            free: states.get("free").copied().unwrap_or(0),
+            free: offered.iter().filter(fits).count() as u32,
             states,
         })
     }

@@ -5,8 +5,8 @@ use super::{App, Refusal, view};
 use jiff::SignedDuration;
 use model::machine::Machine;
 use model::phase::machine_state;
-use model::pool::Pool;
-use model::wire::{PoolPut, PoolView};
+use model::pool::{GRACE, Pool};
+use model::wire::{DurationText, PoolPut, PoolView};
 use model::{Invalid, PoolName};
 use std::collections::BTreeMap;
 
@@ -27,6 +27,9 @@ impl App {
         if body.provider == "docker" && body.image.is_empty() {
             return Err(Invalid::new("image", "name one, such as `berth-debian`").into());
         }
+        if body.spare > body.size {
+            return Err(Invalid::new("spare", format!("at most its `size`, {}", body.size)).into());
+        }
         let wanted = Pool {
             name,
             uids: parse_uids(body.uids.as_deref())?,
@@ -35,6 +38,8 @@ impl App {
             size: body.size,
             labels: body.labels,
             after_use: body.after_use,
+            spare: body.spare,
+            grace: parse_grace(body.grace)?,
             losses_accepted_until: None,
             problem: None,
         };
@@ -77,6 +82,13 @@ impl App {
         }
         view::pool(pool, states)
     }
+}
+
+fn parse_grace(text: Option<DurationText>) -> Result<SignedDuration, Invalid> {
+    let Some(text) = text else { return Ok(GRACE) };
+    let refused = |why| Invalid::new("grace", why);
+    let lasts = text.parse().map_err(refused)?;
+    SignedDuration::try_from(lasts).map_err(|_| refused("is too long".to_owned()))
 }
 
 /// What cannot be a name is nobody's.

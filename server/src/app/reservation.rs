@@ -31,6 +31,7 @@ impl App {
             username: ask.username,
             want: ask.want,
             expires_at: ask.expires_at,
+            on_failure: ask.on_failure,
             account: StoredAccount {
                 password_hash: hashed(&ask.login).await?,
                 ssh_keys: ask.login.ssh_keys,

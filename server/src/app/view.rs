@@ -74,6 +74,7 @@ pub(super) fn reservation(found: Reservation, now: Timestamp) -> ReservationView
         phase,
         count: found.count,
         labels: found.labels,
+        on_failure: found.on_failure,
         created_at: found.created_at,
         expires_at: found.expires_at,
         ended_at: found.ended_at,
@@ -92,6 +93,8 @@ pub(super) fn pool(pool: Pool, states: BTreeMap<String, u32>) -> PoolView {
         labels: pool.labels,
         uids: pool.uids.to_string(),
         after_use: pool.after_use,
+        spare: pool.spare,
+        grace: format!("{:#}", pool.grace),
         states,
         problem: pool.problem,
     }

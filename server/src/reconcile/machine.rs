@@ -1,4 +1,4 @@
-//! The machine loop: wakes the machine's agent, and decides about one that does not get ready.
+//! The machine loop: wakes the machine's agent, and decides about one that does not get ready, or falls silent.
 
 use super::{Hub, visit};
 use crate::store::Failure;
@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 
 /// How long a machine may take until its account works.
 const READY_WITHIN: SignedDuration = SignedDuration::from_secs(15);
+/// When no other machine was free, or nobody knew whether to believe it.
+const SUBSTITUTE_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// Looks at so many machines at once.
 const ABREAST: usize = 8;
 /// After a failed look.
@@ -53,6 +55,8 @@ enum Next {
         why: String,
         set_aside: bool,
     },
+    /// It has worked and fell silent: another is to take its place.
+    Substitute(AssignmentId),
     /// Retired, empty, and of no pool.
     Forget,
 }
@@ -73,9 +77,14 @@ pub async fn look(hub: &Hub, id: MachineId) -> bool {
 
 async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<bool, Failure> {
     let machine = hub.store.machine_by_id(id).await?;
-    match next(&machine, now) {
+    let fails_at = fails_at(hub, &machine).await?;
+    match next(&machine, fails_at, now) {
         Next::Nothing => {}
         Next::LookAgain(at) => hub.queue.add_at(id, at),
+        Next::Substitute(assignment) => {
+            substitute(hub, &machine, assignment, now).await?;
+            hub.queue.add_at(id, now + SUBSTITUTE_AGAIN);
+        }
         Next::Forget => {
             let outcome = hub.store.machine_gone(id, now).await?;
             hub.given_up(outcome);
@@ -96,10 +105,47 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<bool, Fail
     Ok(visit::is_due(hub, &machine, now))
 }
 
-fn next(machine: &Machine, now: Timestamp) -> Next {
+/// See [`Machine::fails_at`]. Few machines can fail, so nothing is read for the others.
+async fn fails_at(hub: &Hub, machine: &Machine) -> Result<Option<Timestamp>, Failure> {
+    let hearing_since = hub.ears.hearing_since();
+    if machine.fails_at(hearing_since, SignedDuration::ZERO).is_none() {
+        return Ok(None);
+    }
+    let patience = hub.store.patience(machine.pool.clone()).await?;
+    Ok(machine.fails_at(hearing_since, patience))
+}
+
+async fn substitute(
+    hub: &Hub,
+    machine: &Machine,
+    assignment: AssignmentId,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    if !hub.ears.are_in_doubt(&hub.store, now).await? {
+        let outcome = hub.store.assignment_substitute(assignment, hub.ears.hearing_since(), now).await?;
+        hub.given_up(outcome);
+        return Ok(());
+    }
+    let why = format!(
+        "machine `{}` is silent, and so are too many others for that to be believed: look at the server's network",
+        machine.name
+    );
+    let known = machine.holding.as_ref().and_then(|holding| holding.last_error.as_ref());
+    if known != Some(&why) {
+        hub.store.assignment_note(assignment, why).await?;
+    }
+    Ok(())
+}
+
+fn next(machine: &Machine, fails_at: Option<Timestamp>, now: Timestamp) -> Next {
     match &machine.holding {
         None if machine.retired_at.is_some() && machine.pool.is_none() => Next::Forget,
         Some(holding) if holding.ended_at.is_none() && !holding.ready => next_unready(machine, holding, now),
+        Some(holding) if !holding.is_leaving(now) => match fails_at {
+            Some(at) if at <= now => Next::Substitute(holding.assignment),
+            Some(at) => Next::LookAgain(at),
+            None => Next::Nothing,
+        },
         None | Some(_) => Next::Nothing,
     }
 }

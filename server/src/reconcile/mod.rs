@@ -1,6 +1,7 @@
 //! The loops that make facts come true: machines one by one, pools, expiry. Each is woken by a hint and finds its
 //! work in the database, so that a lost hint costs time and nothing else.
 
+mod ears;
 mod expiry;
 mod machine;
 mod pool;
@@ -9,6 +10,7 @@ mod schedule;
 mod visit;
 mod watch;
 
+pub use ears::Ears;
 pub use expiry::Expiry;
 pub use machine::look;
 pub use pool::Pools;
@@ -36,6 +38,7 @@ pub struct Hub {
     pub expiry: Expiry,
     pub pools: Pools,
     pub visits: Visits,
+    pub ears: Ears,
     pub metrics: Metrics,
     /// Absent if this server was given no agent to put on machines.
     visitor: Option<Visitor>,
@@ -43,6 +46,7 @@ pub struct Hub {
 
 impl Hub {
     pub fn new(store: Store, clock: Arc<dyn Clock>, visitor: Option<Visitor>) -> Arc<Self> {
+        let ears = Ears::new(clock.now());
         Arc::new(Self {
             store,
             clock,
@@ -52,6 +56,7 @@ impl Hub {
             expiry: Expiry::default(),
             pools: Pools::default(),
             visits: Visits::default(),
+            ears,
             metrics: Metrics::default(),
             visitor,
         })
@@ -59,6 +64,7 @@ impl Hub {
 
     /// Passes on what a report changed.
     pub fn heard(&self, received: &Received) {
+        self.ears.heard(&self.store, self.clock.now());
         received.cleaned.iter().for_each(|cleaning| self.metrics.cleaning_seen(cleaning));
         for seen in &received.seen {
             match seen {
@@ -115,11 +121,17 @@ pub async fn start(hub: &Arc<Hub>, providers: Providers) -> anyhow::Result<JoinS
 
 /// Puts everything that has not settled back into the queue.
 pub async fn sweep(hub: &Hub) {
-    for found in [hub.store.machines_unsettled().await, hub.store.machines_visited().await] {
+    let now = hub.clock.now();
+    let silent = hub.store.machines_silent(now - hub.store.ttl()).await;
+    for found in [hub.store.machines_unsettled().await, hub.store.machines_visited().await, silent] {
         match found {
             Ok(machines) => machines.into_iter().for_each(|machine| hub.queue.add(machine)),
             Err(failure) => tracing::warn!(%failure, "cannot look for unsettled machines"),
         }
+    }
+    match hub.store.reservations_refill(now).await {
+        Ok(refilled) => refilled.into_iter().for_each(|outcome| hub.given_up(outcome)),
+        Err(failure) => tracing::warn!(%failure, "cannot look for reservations that miss a machine"),
     }
     hub.expiry.look();
     hub.pools.changed();

@@ -8,18 +8,12 @@ use super::schema::{assignment, join_token, machine, reservation, ssh_access};
 use super::ssh::{self, HostKeyChange, NewAccess};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
-use model::allocate::{Shortage, Want, allocate};
 use model::machine::{Holding, Machine, Uids};
-use model::pool::AfterUse;
 use model::report::Facts;
 use model::session::Quarantine;
 use model::spec::{AccountSpec, Spec};
 use model::{Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, Timestamp};
 use std::collections::HashMap;
-use std::time::Duration;
-
-/// Beside those asked for, so many free machines are looked at first; each further page is twice as long.
-const SPARE_CANDIDATES: i64 = 3;
 
 /// What is to be different; the rest stays.
 #[derive(Default)]
@@ -325,62 +319,6 @@ pub(crate) fn by_name(conn: &mut Conn, name: &str) -> Result<Machine, Failure> {
         .first(conn)
         .optional()?;
     one(conn, row, || format!("there is no machine `{name}`; GET /v1/machines lists them"))
-}
-
-/// Finds machines for an ask among those nobody holds, page by page, so that a large fleet costs no more than a small
-/// one. The pure rule decides; the query only leaves out what could never fit.
-pub(crate) fn choose(
-    conn: &mut Conn,
-    want: &Want,
-    after: AfterUse,
-    ttl: Duration,
-    now: Timestamp,
-) -> Result<Vec<Machine>, Failure> {
-    if let Want::Named(names) = want {
-        let names: Vec<&str> = names.iter().map(MachineName::as_str).collect();
-        let rows = machine::table
-            .filter(machine::name.eq_any(names).and(machine::gone_at.is_null()))
-            .select(MachineRow::as_select())
-            .load(conn)?;
-        return chosen(allocate(want, after, &with_holdings(conn, rows)?, now, ttl));
-    }
-    let mut candidates = Vec::new();
-    let mut cursor = String::new();
-    let mut limit = i64::from(want.count()) + SPARE_CANDIDATES;
-    loop {
-        let page = unheld(conn, &cursor, limit)?;
-        let last = page.last().map(|row| row.id.clone());
-        let whole = (page.len() as i64) < limit;
-        candidates.extend(readable(page.into_iter().map(|row| row.into_machine(None, None))));
-        match (allocate(want, after, &candidates, now, ttl), last) {
-            (Err(_), Some(last)) if !whole => cursor = last,
-            (outcome, _) => return chosen(outcome),
-        }
-        limit *= 2;
-    }
-}
-
-fn chosen(outcome: Result<Vec<&Machine>, Shortage>) -> Result<Vec<Machine>, Failure> {
-    Ok(outcome?.into_iter().cloned().collect())
-}
-
-/// The count is a value per row, which a planner cannot turn into a join: without statistics of young tables
-/// PostgreSQL compared every machine with every assignment.
-fn unheld(conn: &mut Conn, after: &str, limit: i64) -> QueryResult<Vec<MachineRow>> {
-    let open = assignment::table
-        .filter(assignment::machine_id.eq(machine::id).and(assignment::cleaned_at.is_null()))
-        .count()
-        .single_value();
-    machine::table
-        .filter(machine::id.gt(after))
-        .filter(
-            machine::gone_at.is_null().and(machine::retired_at.is_null()).and(machine::cordoned_at.is_null()),
-        )
-        .filter(open.eq(0))
-        .order(machine::id)
-        .limit(limit)
-        .select(MachineRow::as_select())
-        .load(conn)
 }
 
 /// The spec of a machine when it is newer than `generation`, and one that a machine in quarantine may hear.

@@ -3,6 +3,7 @@
 //! Writes go through one writer and are committed in groups; reads have connections of their own. Functions are named
 //! noun first, and take `now` as an argument.
 
+mod choose;
 mod cleaning;
 mod connection;
 mod enrolment;
@@ -15,6 +16,7 @@ mod report;
 mod reservation;
 mod row;
 mod schema;
+mod silence;
 mod sql;
 mod ssh;
 mod writer;
@@ -26,6 +28,7 @@ pub use replace::GiveUp;
 pub use report::{Received, Seen};
 pub use reservation::{Key, NewReservation};
 pub use row::StoredAccount;
+pub use silence::Silence;
 pub use ssh::{Access, HostKeyChange, Itinerary, NewAccess};
 pub use writer::{CommitHook, CommitSide};
 

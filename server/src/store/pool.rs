@@ -6,6 +6,7 @@ use super::row::{json, micros, readable, text, time_option, to_json};
 use super::schema::{assignment, machine, pool, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
+use jiff::SignedDuration;
 use model::pool::{AfterUse, Member, Pool, Seat};
 use model::{Labels, MachineId, PoolName, Timestamp};
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ struct PoolRow {
     uids: String,
     after_use: String,
     losses_accepted_until: Option<i64>,
+    spare: i64,
+    grace: i64,
 }
 
 impl Store {
@@ -35,6 +38,8 @@ impl Store {
                 pool::labels.eq(to_json(&wanted.labels)?),
                 pool::uids.eq(wanted.uids.to_string()),
                 pool::after_use.eq(wanted.after_use.name()),
+                pool::spare.eq(i64::from(wanted.spare)),
+                pool::grace.eq(wanted.grace.as_secs()),
             );
             let there =
                 diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
@@ -206,6 +211,8 @@ fn into_pool(row: PoolRow) -> Result<Pool, Failure> {
         uids: text("pool.uids", &row.uids)?,
         after_use: text("pool.after_use", &row.after_use)?,
         losses_accepted_until: time_option(row.losses_accepted_until)?,
+        spare: row.spare as u32,
+        grace: SignedDuration::from_secs(row.grace),
         problem: row.problem,
     })
 }

@@ -1,8 +1,8 @@
 //! Machines given up for a reservation, and others put in their place.
 
+use super::choose::{Spares, choose};
 use super::event::{About, record};
 use super::leaving::leave_one;
-use super::machine::choose;
 use super::reservation::{after, end, load, seat};
 use super::row::{AssignmentRow, MachineRow, micros, text};
 use super::schema::{assignment, machine};
@@ -85,7 +85,8 @@ fn put_aside(conn: &mut Conn, machine: &str, why: &str, now: Timestamp) -> Resul
     )
 }
 
-/// Another machine for a seat that lost its own; the reservation fails when there is none to be had.
+/// Another machine for a seat that lost its own. When there is none to be had, the reservation fails, unless it waits
+/// for one: see [`Store::reservations_refill`].
 pub(crate) fn replace(
     conn: &mut Conn,
     lost: &AssignmentRow,
@@ -98,19 +99,17 @@ pub(crate) fn replace(
     if found.ended_at.is_some() || found.expires_at <= now {
         return Ok(GiveUp { reservation: Some(found.id), machines });
     }
-    let spent = found.seats.len() > found.count as usize * (1 + REPLACEMENTS_PER_SEAT);
-    let tried: Vec<MachineId> = found.seats.iter().map(|seat| seat.machine).collect();
-    let another = if found.named || spent { None } else { choose_another(conn, &found, &tried, ttl, now)? };
+    let goes_on = found.outlives_failures();
+    let spent = !goes_on && found.seats.len() > found.count as usize * (1 + REPLACEMENTS_PER_SEAT);
+    let another = if found.named || spent { None } else { choose_another(conn, &found, ttl, now)? };
     match another {
         Some(machine) => {
-            seat(conn, &lost.reservation_id, &machine, now)?;
-            record(
-                conn,
-                now,
-                "reservation.replaced",
-                About { reservation: Some(&lost.reservation_id), detail: why, ..About::default() },
-            )?;
+            put(conn, &found, &machine, why, now)?;
             machines.push(machine.id);
+        }
+        None if goes_on => {
+            let about = About { reservation: Some(&lost.reservation_id), detail: why, ..About::default() };
+            record(conn, now, "reservation.short", about)?;
         }
         None => {
             end(conn, &mut found, EndedBy::Failed(why.to_owned()), now)?;
@@ -120,19 +119,24 @@ pub(crate) fn replace(
     Ok(GiveUp { reservation: Some(found.id), machines })
 }
 
-/// A free machine this reservation has not had yet.
-fn choose_another(
+/// A free machine this reservation has not had yet. One that goes on may come back to a machine that failed, once that is
+/// free again, but not where its account cannot be made.
+pub(crate) fn choose_another(
     conn: &mut Conn,
     of: &Reservation,
-    tried: &[MachineId],
     ttl: Duration,
     now: Timestamp,
 ) -> Result<Option<Machine>, Failure> {
-    for count in 1..=tried.len() as u32 + 1 {
+    let (spares, in_vain) = if of.outlives_failures() {
+        (Spares::Given, refused_by(conn, of.id)?)
+    } else {
+        (Spares::KeptBack, of.seats.iter().map(|seat| seat.machine).collect())
+    };
+    for count in 1..=in_vain.len() as u32 + 1 {
         let want = Want::Count { count, labels: of.labels.clone() };
-        match choose(conn, &want, after(of.sudo), ttl, now) {
+        match choose(conn, &want, after(of.sudo), spares, ttl, now) {
             Ok(found) => {
-                if let Some(fresh) = found.into_iter().find(|machine| !tried.contains(&machine.id)) {
+                if let Some(fresh) = found.into_iter().find(|machine| !in_vain.contains(&machine.id)) {
                     return Ok(Some(fresh));
                 }
             }
@@ -141,4 +145,25 @@ fn choose_another(
         }
     }
     Ok(None)
+}
+
+fn refused_by(conn: &mut Conn, of: ReservationId) -> Result<Vec<MachineId>, Failure> {
+    let machines: Vec<String> = assignment::table
+        .filter(assignment::reservation_id.eq(of.to_string()).and(assignment::refused_at.is_not_null()))
+        .select(assignment::machine_id)
+        .load(conn)?;
+    machines.iter().map(|id| text("machine.id", id)).collect()
+}
+
+pub(crate) fn put(
+    conn: &mut Conn,
+    of: &Reservation,
+    machine: &Machine,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let id = of.id.to_string();
+    seat(conn, &id, machine, now)?;
+    let about = About { reservation: Some(&id), detail: why, ..About::default() };
+    record(conn, now, "reservation.replaced", about)
 }

@@ -262,6 +262,11 @@ fn receive_seat(
             execute(conn, "UPDATE assignment SET ready_at = ?, last_error = NULL WHERE id = ?", values)?;
             Ok(Some(Seen::Ready(id)))
         }
+        // It was silent, or in trouble, and is no longer.
+        (Some(AccountState::Ready), false) if seat.last_error.is_some() => {
+            diesel::update(target).set(assignment::last_error.eq(None::<String>)).execute(conn)?;
+            Ok(None)
+        }
         (Some(AccountState::Failed { why }), false) => {
             diesel::update(target).set(assignment::last_error.eq(why)).execute(conn)?;
             Ok(None)

@@ -1,8 +1,8 @@
 //! Reservations: made, extended, ended, and their machines replaced.
 
+use super::choose::{Spares, choose};
 use super::event::{About, record};
 use super::leaving::leave_all;
-use super::machine::choose;
 use super::row::{
     AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, readable, text, time_option, to_json,
 };
@@ -14,7 +14,7 @@ use diesel::prelude::*;
 use model::allocate::Want;
 use model::machine::{Machine, Uids};
 use model::pool::AfterUse;
-use model::reservation::{Assignment, EndedBy, Reservation};
+use model::reservation::{Assignment, EndedBy, OnFailure, Reservation};
 use model::{AssignmentId, Labels, ReservationId, Timestamp, UidRange, UserName};
 use std::collections::HashMap;
 
@@ -26,6 +26,7 @@ pub struct NewReservation {
     pub want: Want,
     pub account: StoredAccount,
     pub expires_at: Timestamp,
+    pub on_failure: OnFailure,
 }
 
 /// A client's `Idempotency-Key` with a digest of what was asked under it.
@@ -76,7 +77,7 @@ impl Store {
             if let Some(id) = key.as_ref().map(|key| key.find(conn)).transpose()?.flatten() {
                 return Ok((load(conn, &id)?, false));
             }
-            let chosen = choose(conn, &new.want, after(new.account.sudo), ttl, now)?;
+            let chosen = choose(conn, &new.want, after(new.account.sudo), Spares::KeptBack, ttl, now)?;
             let row = insert(conn, &new, now)?;
             let seats = chosen.iter().map(|machine| seat(conn, &row.id, machine, now));
             let seats = seats.collect::<Result<_, _>>()?;
@@ -225,6 +226,7 @@ fn insert(conn: &mut Conn, new: &NewReservation, now: Timestamp) -> Result<Reser
         ended_by: None,
         reason: None,
         sudo: new.account.sudo.into(),
+        on_failure: new.on_failure.name().to_owned(),
     };
     diesel::insert_into(reservation::table).values(row.clone()).execute(conn)?;
     Ok(row)

@@ -60,6 +60,7 @@ pub(crate) struct ReservationRow {
     pub ended_by: Option<String>,
     pub reason: Option<String>,
     pub sudo: i64,
+    pub on_failure: String,
 }
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -200,6 +201,7 @@ impl AssignmentRow {
             expires_at: time(reservation.expires_at)?,
             ended_at: time_option(reservation.ended_at.into_iter().chain(self.given_up_at).min())?,
             sudo: reservation.sudo != 0,
+            on_failure: text("reservation.on_failure", &reservation.on_failure)?,
             ready: self.ready_at.is_some(),
             refused: self.refused_at.is_some(),
             attempts: number("assignment.attempts", self.attempts)?,
@@ -242,6 +244,7 @@ impl ReservationRow {
             labels: json("reservation.labels", &self.labels)?,
             named: self.named != 0,
             sudo: self.sudo != 0,
+            on_failure: text("reservation.on_failure", &self.on_failure)?,
             created_at: time(self.created_at)?,
             expires_at: time(self.expires_at)?,
             ended_at: time_option(self.ended_at)?,

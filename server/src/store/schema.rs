@@ -14,6 +14,8 @@ diesel::table! {
         uids -> Text,
         after_use -> Text,
         losses_accepted_until -> Nullable<BigInt>,
+        spare -> BigInt,
+        grace -> BigInt,
     }
 }
 diesel::table! {
@@ -61,6 +63,7 @@ diesel::table! {
         ended_by -> Nullable<Text>,
         reason -> Nullable<Text>,
         sudo -> BigInt,
+        on_failure -> Text,
     }
 }
 diesel::table! {
@@ -113,4 +116,4 @@ diesel::table! {
 }
 diesel::joinable!(assignment -> machine (machine_id));
 diesel::joinable!(assignment -> reservation (reservation_id));
-diesel::allow_tables_to_appear_in_same_query!(machine, reservation, assignment, ssh_access);
+diesel::allow_tables_to_appear_in_same_query!(machine, reservation, assignment, ssh_access, pool);

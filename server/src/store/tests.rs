@@ -1,5 +1,6 @@
 //! One row that cannot be read stops nothing for the others.
 
+use super::choose::{Spares, choose};
 use super::*;
 use diesel::connection::SimpleConnection;
 use model::allocate::Want;
@@ -7,6 +8,7 @@ use model::cleaning::{Cleaning, Residue};
 use model::machine::{Machine, Uids};
 use model::pool::AfterUse;
 use model::report::Report;
+use model::reservation::OnFailure;
 use model::wire::SyncRequest;
 use model::{Labels, MachineName, ReservationId};
 use std::collections::BTreeSet;
@@ -77,6 +79,7 @@ impl Bench {
                 sudo: false,
             },
             expires_at: at(50),
+            on_failure: OnFailure::Keep,
         };
         self.store.reservation_create(new, None, at(2)).await.unwrap().0.id
     }
@@ -140,7 +143,8 @@ async fn a_machine_whose_holder_cannot_be_read_is_not_given_to_another() {
         .await;
     assert_eq!(bench.names().await, BTreeSet::new());
     let new = Want::Named(vec!["m1".parse().unwrap()]);
-    let looked = bench.store.read(move |conn| machine::choose(conn, &new, AfterUse::Clean, TTL, at(3))).await;
+    let looked =
+        bench.store.read(move |conn| choose(conn, &new, AfterUse::Clean, Spares::KeptBack, TTL, at(3))).await;
     assert!(matches!(looked, Err(Failure::Shortage(_))), "{looked:?}");
 }
 
