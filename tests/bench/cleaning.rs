@@ -1,6 +1,7 @@
 //! What taking one account away costs on the machine itself: Berth as its agent reports it, and `userdel -r`.
 
-use crate::{Host, ROUNDS, USER, ask};
+use crate::hosts::Host;
+use crate::{ROUNDS, USER, ask};
 use std::fmt::Write;
 use tests::real::{RealFarm, inside};
 

@@ -1,8 +1,8 @@
-//! `just bench`: how fast Berth gives and takes back, beside Ansible and bare ssh on the same containers in one run, how
-//! many reservations a second it keeps, and what an agent costs. Writes docs/benchmarks.md.
+//! `just bench`: how fast Berth gives and takes back, beside Ansible and bare ssh on the same containers in one run, with
+//! agents and over SSH, how many reservations a second it keeps, and what an agent costs. Writes docs/benchmarks.md.
 //!
-//! While working on one part, name it: `cargo run --release -p tests --bin bench -- machines` (or `throughput`) prints
-//! that part and writes nothing.
+//! While working on one part, name it: `cargo run --release -p tests --bin bench -- machines` (or `ssh`, or `throughput`)
+//! prints that part and writes nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,20 +11,28 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
+mod ansible;
 mod cleaning;
+mod hosts;
 mod others;
+mod rounds;
 mod throughput;
+mod visits;
 
+use ansible::{Ansible, Program, Tuning};
 use futures_util::future::BoxFuture;
+use hosts::{Host, Hosts};
 use model::wire::{DurationText, ReservationCreate, ReservationView};
-use others::{Ansible, Bare, Hosts, Program, Tuning};
+use others::Bare;
+use rounds::{LOGGED_IN, MADE, REMOVED, Row, Size, Way, milliseconds, rows, table};
 use std::fmt::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
-use tests::real::{By, RealFarm, inside, ssh_to};
+use tests::real::{RealFarm, inside};
 
 const ROUNDS: usize = 5;
 const MACHINES: u32 = 10;
+const SIZES: [Size; 2] =
+    [Size { machines: 1, rounds: ROUNDS }, Size { machines: MACHINES as usize, rounds: ROUNDS }];
 const IMAGE: &str = "berth-debian";
 const USER: &str = "alice";
 const PASSWORD: &str = "correct horse";
@@ -34,7 +42,7 @@ async fn main() {
     match std::env::args().nth(1).as_deref() {
         None => {
             let (times, agent) = machines().await;
-            let text = [times, throughput().await, agent].join("\n");
+            let text = [times, visits::tables().await, throughput().await, agent].join("\n");
             println!("{text}");
             save(&text);
         }
@@ -42,9 +50,10 @@ async fn main() {
             let (times, agent) = machines().await;
             println!("{times}\n{agent}");
         }
+        Some("ssh") => println!("{}", visits::tables().await),
         Some("throughput") => println!("{}", throughput().await),
         Some(part) => {
-            eprintln!("there is no part `{part}`: name `machines`, `throughput`, or nothing for all");
+            eprintln!("there is no part `{part}`: name `machines`, `ssh`, `throughput`, or nothing for all");
             std::process::exit(2);
         }
     }
@@ -71,35 +80,11 @@ async fn machines() -> (String, String) {
         ways.push(Box::new(Ansible::new(program, &hosts, Tuning::Defaults)));
     }
     ways.push(Box::new(Bare::new(&hosts)));
-    let one = medians(&mut ways, 1).await;
-    let ten = medians(&mut ways, MACHINES as usize).await;
-    let names = ways.iter().map(|way| way.name());
-    let rows: Vec<_> = names.zip(one).zip(ten).map(|((name, one), ten)| Row { name, one, ten }).collect();
+    let rows = rows(&mut ways, &SIZES).await;
     let times = [times(&rows, ansible.as_ref()), cleaning].join("\n");
     let agent = agent(&hosts);
     farm.pool(&pool, IMAGE, 0).await;
     (times, agent)
-}
-
-/// One way to have an account made on machines, and removed.
-trait Way {
-    fn name(&self) -> &'static str;
-    /// Returns the machines on which the account is now.
-    fn create(&mut self, count: usize) -> BoxFuture<'_, Vec<Host>>;
-    fn delete(&mut self) -> BoxFuture<'_, ()>;
-}
-
-/// A container: its machine's name, and where its SSH server is published.
-#[derive(Clone)]
-struct Host {
-    name: String,
-    port: u16,
-}
-
-impl Host {
-    fn ssh(&self, user: &str, by: &By<'_>, command: &str) -> std::process::Output {
-        ssh_to("127.0.0.1", self.port, user, by, command)
-    }
 }
 
 struct Berth<'a> {
@@ -116,7 +101,9 @@ impl Way for Berth<'_> {
         Box::pin(async move {
             let reservation = self.farm.reserve(&ask(u32::try_from(count).unwrap())).await;
             let hosts = reservation.machines.iter();
-            let hosts = hosts.map(|seat| Host { name: seat.name.to_string(), port: seat.port }).collect();
+            let hosts = hosts
+                .map(|seat| Host { name: seat.name.to_string(), address: seat.host.clone(), port: seat.port })
+                .collect();
             self.reservation = Some(reservation);
             hosts
         })
@@ -140,97 +127,9 @@ fn ask(count: u32) -> ReservationCreate {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Times {
-    create: Duration,
-    /// From the same beginning until `ssh` has logged in to the first machine.
-    login: Duration,
-    delete: Duration,
-}
-
-struct Row {
-    name: &'static str,
-    one: Times,
-    ten: Times,
-}
-
-/// Of each way, in their order. The ways take turns, so that whatever else the machine does slows all of them.
-async fn medians(ways: &mut [Box<dyn Way + '_>], count: usize) -> Vec<Times> {
-    let mut rounds = vec![Vec::new(); ways.len()];
-    for number in 0..=ROUNDS {
-        for (way, rounds) in ways.iter_mut().zip(&mut rounds) {
-            let times = round(way.as_mut(), count).await;
-            let shown = [times.create, times.login, times.delete].map(milliseconds);
-            eprintln!(
-                "round {number} of {ROUNDS}, {count} of {MACHINES} machines, {}: {shown:.0?}",
-                way.name()
-            );
-            // The first is there to warm up.
-            if number > 0 {
-                rounds.push(times);
-            }
-        }
-    }
-    rounds.iter().map(|rounds| median(rounds)).collect()
-}
-
-fn median(rounds: &[Times]) -> Times {
-    let median = |of: Measure| {
-        let mut times: Vec<_> = rounds.iter().map(of).collect();
-        times.sort();
-        times[times.len() / 2]
-    };
-    Times { create: median(|t| t.create), login: median(|t| t.login), delete: median(|t| t.delete) }
-}
-
-async fn round(way: &mut dyn Way, count: usize) -> Times {
-    let began = Instant::now();
-    let hosts = way.create(count).await;
-    let create = began.elapsed();
-    let seen = hosts[0].ssh(USER, &By::Password(PASSWORD), "id -un");
-    let login = began.elapsed();
-    assert_eq!(String::from_utf8_lossy(&seen.stdout).trim(), USER, "{seen:?}");
-    assert_eq!(hosts.len(), count);
-    each(&hosts, assert_made);
-    let began = Instant::now();
-    way.delete().await;
-    let delete = began.elapsed();
-    each(&hosts, assert_gone);
-    Times { create, login, delete }
-}
-
-/// Waits until the log-in's last process has ended too, because `userdel` refuses while there is one.
-fn assert_made(host: &Host) {
-    let seen = inside(
-        &host.name,
-        &format!(
-            r#"getent shadow {USER} | grep -q '^{USER}:\$6\$' && test "$(stat -c %U /home/{USER})" = {USER} &&
-            timeout 10 sh -c 'while pgrep -u {USER} >/dev/null; do sleep 0.02; done' && echo made"#
-        ),
-    );
-    assert_eq!(seen.trim(), "made", "on {}", host.name);
-}
-
-fn assert_gone(host: &Host) {
-    let seen = inside(&host.name, &format!("getent passwd {USER} || test -e /home/{USER} || echo gone"));
-    assert_eq!(seen.trim(), "gone", "on {}", host.name);
-}
-
-/// Does the same for all machines at once.
-fn each<T: Send>(hosts: &[Host], act: impl Fn(&Host) -> T + Sync) -> Vec<T> {
-    std::thread::scope(|scope| {
-        let acting: Vec<_> = hosts.iter().map(|host| scope.spawn(|| act(host))).collect();
-        acting.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
 fn times(rows: &[Row], ansible: Option<&Program>) -> String {
     let cores = std::thread::available_parallelism().unwrap();
-    let berth = &rows[0].one;
+    let berth = rows[0].times[0];
     let mut text = include_str!("times.md").to_owned();
     for (mark, value) in [
         ("{cores}", cores.to_string()),
@@ -240,29 +139,10 @@ fn times(rows: &[Row], ansible: Option<&Program>) -> String {
     ] {
         text = text.replace(mark, &value);
     }
-    for (title, of) in MEASURES {
-        table(&mut text, title, rows, of);
+    for measure in [MADE, LOGGED_IN, REMOVED] {
+        table(&mut text, measure, &SIZES, rows);
     }
     text
-}
-
-type Measure = fn(&Times) -> Duration;
-
-const MEASURES: [(&str, Measure); 3] = [
-    ("Account made", |times| times.create),
-    ("Account made, and logged in to on the first machine with `ssh`", |times| times.login),
-    ("Account removed", |times| times.delete),
-];
-
-fn table(text: &mut String, title: &str, rows: &[Row], of: Measure) {
-    let head = "| | 1 machine, ms | times as long as Berth | 10 machines, ms | times as long as Berth |";
-    writeln!(text, "\n### {title}\n\n{head}\n|---|--:|--:|--:|--:|").unwrap();
-    let (berth_one, berth_ten) = (milliseconds(of(&rows[0].one)), milliseconds(of(&rows[0].ten)));
-    for row in rows {
-        let (one, ten) = (milliseconds(of(&row.one)), milliseconds(of(&row.ten)));
-        let (slower_one, slower_ten) = (one / berth_one, ten / berth_ten);
-        writeln!(text, "| {} | {one:.0} | {slower_one:.1} | {ten:.0} | {slower_ten:.1} |", row.name).unwrap();
-    }
 }
 
 async fn throughput() -> String {
