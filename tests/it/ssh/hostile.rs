@@ -28,8 +28,9 @@ fn short() -> Timeouts {
 async fn a_visit_may_be_cut_or_frozen_at_any_byte() {
     let sshd = Sshd::debian("");
     let ssh = ssh_with(&[&sshd.container], "cat", short());
+    let unhurried = ssh_with(&[&sshd.container], "cat", patient());
     let between = Between::passing(sshd.port).await;
-    ssh.visit(&through(&between, &sshd), || b"whole".into()).await.unwrap();
+    unhurried.visit(&through(&between, &sshd), || b"whole".into()).await.unwrap();
     let (from_machine, from_us) = between.seen();
     let mut faults = Vec::new();
     for then in [Then::Silent, Then::Closed] {
@@ -56,7 +57,7 @@ async fn a_visit_may_be_cut_or_frozen_at_any_byte() {
         assert!(phases.iter().any(|of| of == phase), "nothing failed in {phase}: {phases:?}");
     }
     assert!(phases.len() > visits.len() / 2, "most cuts are felt: {phases:?}");
-    assert_eq!(ssh.visit(&sshd.target(), || b"whole".into()).await.unwrap(), b"whole");
+    assert_eq!(unhurried.visit(&sshd.target(), || b"whole".into()).await.unwrap(), b"whole");
 }
 
 fn phase(error: &VisitError) -> String {

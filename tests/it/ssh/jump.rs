@@ -1,10 +1,12 @@
 //! Through one machine to another that only it can reach.
 
-use super::{input, is_report, patient, ssh, ssh_with};
+use super::between::{Between, Then};
+use super::{input, is_report, patient, ssh, ssh_with, ssh_within};
 use futures_util::future::join_all;
 use server::reach::VisitError;
-use server::reach::ssh::Target;
+use server::reach::ssh::{Target, Timeouts};
 use std::process::Command;
+use std::time::Duration;
 use tests::container::said;
 use tests::sshd::{Sshd, key_pair, pinned};
 
@@ -83,6 +85,19 @@ async fn many_machines_share_the_way() {
         assert_eq!(visit.unwrap(), b"seen");
     }
     assert_eq!((place.jump.count("Accepted"), place.inner.count("Accepted")), (1, 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_that_went_silent_is_left_after_one_visit() {
+    let place = Place::new("-o AllowTcpForwarding=yes");
+    let between = Between::passing(place.jump.port).await;
+    let ssh = ssh_within(Timeouts { connect: Duration::from_secs(3), ..patient() });
+    let target = place.target(Target { port: between.port, ..place.jump.target() });
+    assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()));
+    between.stop_all(Then::Silent);
+    let error = ssh.visit(&target, || input().into()).await.unwrap_err();
+    assert!(matches!(error, VisitError::TimedOut { .. }), "{error}");
+    assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -285,7 +285,12 @@ impl Connection {
             error => VisitError::Unreachable { host: host.to_owned(), port, reason: error.to_string() },
         };
         let open = async { opening.await.map_err(failed) };
-        let channel = within(Phase::Connect, self.to_open, open).await?;
+        let channel = within(Phase::Connect, self.to_open, open).await.inspect_err(|error| {
+            // It may be this connection that went silent.
+            if matches!(error, VisitError::TimedOut { .. }) {
+                self.spend();
+            }
+        })?;
         self.give_place_back();
         Ok(Box::new(channel.into_stream()))
     }

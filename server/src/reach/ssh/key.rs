@@ -10,7 +10,7 @@ pub use russh::keys::PrivateKey;
 
 /// A host's public key. Shown and read as OpenSSH writes it: `ssh-ed25519 AAAA…`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HostKey(PublicKey);
+pub struct HostKey(Arc<PublicKey>);
 
 impl HostKey {
     /// `SHA256:…`, as `ssh-keygen -l` shows it.
@@ -30,7 +30,7 @@ impl HostKey {
 /// Two keys are one whatever their comments say, so these are dropped.
 impl From<PublicKey> for HostKey {
     fn from(key: PublicKey) -> Self {
-        Self(PublicKey::new(key.key_data().clone(), ""))
+        Self(Arc::new(PublicKey::new(key.key_data().clone(), "")))
     }
 }
 
