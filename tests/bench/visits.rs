@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use model::phase::Phase;
 use model::wire::{ReservationCreate, ReservationView};
 use serde_json::json;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use tests::real::{RealFarm, inside};
