@@ -1,6 +1,7 @@
 //! A server, its database, and machines with real agents over pretend hosts. When a farm is dropped, the law of the
 //! house is checked (see [`crate::law`]), so that every story is a safety test as well.
 
+use crate::real::agent_binary;
 use crate::{Database, FakeClock, Yard, law};
 use agent::identity::Identity;
 use agent::link::Link;
@@ -12,7 +13,8 @@ use model::wire::{
 use playbooks::FakeHost;
 use provision::Provider;
 use server::api::accept::Listener;
-use server::serve::{Doors, Settings, serve};
+use server::reach::ssh::SshSettings;
+use server::serve::{Doors, Settings, VisitSettings, serve};
 use server::store::{CommitHook, Received, Store};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -98,7 +100,9 @@ impl Farm {
         drop(entered);
         let (database, yard) = (self.database.clone(), Arc::new(self.yard.clone()));
         let providers = HashMap::from([("docker", yard as Arc<dyn Provider>)]);
-        let settings = Settings { database, ttl: TTL, docker: None, visits: None, providers, commit_hook };
+        let ssh = SshSettings { agents: vec![agent_binary()], ..SshSettings::default() };
+        let visits = Some(VisitSettings { ssh, secrets_key: self.folder.path().join("secrets.key") });
+        let settings = Settings { database, ttl: TTL, docker: None, visits, providers, commit_hook };
         let clock = Arc::new(self.clock.clone());
         runtime.spawn(async move { serve(settings, doors, clock, std::future::pending()).await.unwrap() });
         self.server = Some(Server { runtime, url });
