@@ -4,7 +4,7 @@
 //! `sudo`, and dropbear often has none. One way that works everywhere is less than two.
 //!
 //! Each machine has at most one connection, kept for its next visit. It lives as long as something holds it: dropping a
-//! [`Connection`] ends it, whatever the other side does.
+//! `Connection` ends it, whatever the other side does.
 
 mod address;
 mod agent;
