@@ -1,7 +1,7 @@
 //! Tokens and password hashes.
 
 use crate::store::Failure;
-use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
+use data_encoding::HEXLOWER;
 use model::account::{Password, PasswordHash};
 use sha_crypt::{PasswordHasher, ShaCrypt};
 use sha2::{Digest, Sha256};
@@ -24,12 +24,6 @@ pub fn join_token() -> String {
 /// What is stored of a token: its SHA-256 in hex.
 pub fn digest(text: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(text))
-}
-
-/// Of an SSH public key's line, as `ssh-keygen -lf` shows it. Absent: that is no such line.
-pub fn fingerprint(line: &str) -> Option<String> {
-    let blob = BASE64.decode(line.split_ascii_whitespace().nth(1)?.as_bytes()).ok()?;
-    Some(format!("SHA256:{}", BASE64_NOPAD.encode(&Sha256::digest(blob))))
 }
 
 /// A `$6$` hash for the machines' shadow files, which Debian, Alpine and BusyBox all verify.

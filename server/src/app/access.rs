@@ -1,17 +1,15 @@
 //! The log-in of machines that are reached over SSH: checked and sealed at the door, shown without secrets.
 
 use super::Refusal;
-use crate::reach::ssh::{HostKey, KeyError, read_key};
+use crate::reach::ssh::{HostKey, KeyError, LONGEST_KEY, read_key};
 use crate::reconcile::Visitor;
 use crate::seal::{Credentials, Seal};
-use crate::secret::fingerprint;
 use crate::store::{HostKeyChange, NewAccess};
 use model::ssh::{AuthKind, AwaitedKey, Secret, Ssh, SshAccess, SshView};
 use model::{Invalid, MachineName};
 
 /// As long as a line of a terminal, and no line break: sudo and sshd read one line.
 const LONGEST_PASSWORD: usize = 512;
-const LONGEST_KEY: usize = 64 << 10;
 const LONGEST_USER: usize = 32;
 
 /// Parses what somebody asks for. Opening a private key takes long if it has a passphrase.
@@ -137,6 +135,10 @@ pub(super) fn confirmed(text: &str, ssh: Option<&Ssh>) -> Result<HostKeyChange, 
         }
         (change, _) => Ok(change),
     }
+}
+
+fn fingerprint(line: &str) -> Option<String> {
+    line.parse::<HostKey>().ok().map(|key| key.fingerprint())
 }
 
 pub(super) fn view(ssh: Ssh) -> SshView {

@@ -17,7 +17,7 @@ mod line;
 
 pub use agent::AgentFileError;
 pub use error::{Phase, SudoRefusal, VisitError};
-pub use key::{HostKey, KeyError, PrivateKey, read_key};
+pub use key::{HostKey, KeyError, LONGEST_KEY, PrivateKey, read_key};
 
 use agent::AgentFiles;
 use connection::{Connection, Way};

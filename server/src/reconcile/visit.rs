@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::reach::VisitError;
-use crate::reach::ssh::{Auth, HostKey, Login, Ssh, Target, read_key};
+use crate::reach::ssh::{Auth, HostKey, LONGEST_KEY, Login, Ssh, Target, read_key};
 use crate::seal::{Credentials, Seal};
 use crate::store::{Access, Failure, Itinerary};
 use anyhow::{Context, anyhow};
@@ -21,8 +21,6 @@ use tokio::sync::Semaphore;
 const ABREAST: usize = 64;
 /// After the database failed.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
-/// No key is that long.
-const LONGEST_KEY: u64 = 64 << 10;
 
 /// What visits need.
 pub struct Visitor {
@@ -218,6 +216,6 @@ fn key_of(file: &str) -> anyhow::Result<Secret> {
     let cannot = || format!("cannot read the key file `{file}` on the server's machine");
     let mut text = String::new();
     let opened = std::fs::File::open(file).with_context(cannot)?;
-    opened.take(LONGEST_KEY).read_to_string(&mut text).with_context(cannot)?;
+    opened.take(LONGEST_KEY as u64).read_to_string(&mut text).with_context(cannot)?;
     Ok(text.into())
 }

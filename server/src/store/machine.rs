@@ -277,11 +277,11 @@ pub(crate) fn with_holdings(conn: &mut Conn, rows: Vec<MachineRow>) -> Result<Ve
     for (seat, reservation) in open {
         holdings.insert(seat.machine_id.clone(), seat.holding(&reservation));
     }
-    let mut visited = ssh::of_machines(conn, &rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>())?;
-    // A machine whose holding cannot be read is left out too, lest it pass for free.
+    let mut visited = ssh::of_machines(conn, &rows)?;
+    // A machine whose holding cannot be read is left out too, lest it pass for free; so is one whose log-in cannot.
     Ok(readable(rows.into_iter().map(|row| {
         let holding = holdings.remove(&row.id).transpose()?;
-        let ssh = visited.remove(&row.id);
+        let ssh = visited.remove(&row.id).transpose()?;
         row.into_machine(holding, ssh)
     })))
 }
@@ -293,7 +293,7 @@ fn one(
 ) -> Result<Machine, Failure> {
     let row = row.ok_or_else(|| Failure::NotFound(missing()))?;
     let holding = held(conn, &row.id)?.map(|(seat, reservation)| seat.holding(&reservation)).transpose()?;
-    let ssh = ssh::of_machines(conn, &[&row.id])?.remove(&row.id);
+    let ssh = ssh::of_machines(conn, std::slice::from_ref(&row))?.remove(&row.id).transpose()?;
     row.into_machine(holding, ssh)
 }
 

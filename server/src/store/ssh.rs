@@ -3,7 +3,7 @@
 use super::event::{About, record};
 use super::machine::{by_id, spec_of};
 use super::report::{Received, receive_visit};
-use super::row::{MachineRow, micros, number, text, time_option};
+use super::row::{MachineRow, micros, number, readable, text, time_option};
 use super::schema::{machine, ssh_access};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
@@ -95,13 +95,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Received, Failure> {
         self.write(move |conn| {
-            diesel::update(ssh_access::table.find(id.to_string()))
-                .set((
-                    ssh_access::failures.eq(0),
-                    ssh_access::tried_at.eq(micros(now)),
-                    ssh_access::error.eq(None::<String>),
-                ))
-                .execute(conn)?;
+            tried(conn, id, 0, None, now)?;
             receive_visit(conn, id, &report, now)
         })
         .await
@@ -129,11 +123,9 @@ impl Store {
                 .set((
                     ssh_access::offered_host_key.eq(&line),
                     ssh_access::awaited_host_key.eq(None::<String>),
-                    ssh_access::failures.eq(0),
-                    ssh_access::tried_at.eq(micros(now)),
-                    ssh_access::error.eq(None::<String>),
                 ))
                 .execute(conn)?;
+            tried(conn, id, 0, None, now)?;
             note(conn, id, "machine.host_key_offered", &fingerprint, now)
         })
         .await
@@ -163,13 +155,7 @@ impl Store {
     pub async fn visit_failed(&self, id: MachineId, why: String, now: Timestamp) -> Result<(), Failure> {
         self.write(move |conn| {
             let Some(row) = access(conn, &id.to_string())? else { return Ok(()) };
-            diesel::update(ssh_access::table.find(id.to_string()))
-                .set((
-                    ssh_access::failures.eq(row.failures + 1),
-                    ssh_access::tried_at.eq(micros(now)),
-                    ssh_access::error.eq(&why),
-                ))
-                .execute(conn)?;
+            tried(conn, id, row.failures + 1, Some(&why), now)?;
             if row.failures == 0 {
                 note(conn, id, "machine.visit_failed", &why, now)?;
             }
@@ -182,7 +168,7 @@ impl Store {
     pub async fn machines_visited(&self) -> Result<Vec<MachineId>, Failure> {
         self.read(|conn| {
             let ids: Vec<String> = ssh_access::table.select(ssh_access::machine_id).load(conn)?;
-            ids.iter().map(|id| text("ssh_access.machine_id", id)).collect()
+            Ok(readable(ids.iter().map(|id| text("ssh_access.machine_id", id))))
         })
         .await
     }
@@ -305,6 +291,24 @@ fn jump_id(conn: &mut Conn, of: &str, name: &MachineName) -> Result<String, Fail
     )))
 }
 
+/// How often in a row that went wrong, and how the last time.
+fn tried(
+    conn: &mut Conn,
+    id: MachineId,
+    failures: i64,
+    error: Option<&str>,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(ssh_access::table.find(id.to_string()))
+        .set((
+            ssh_access::failures.eq(failures),
+            ssh_access::tried_at.eq(micros(now)),
+            ssh_access::error.eq(error),
+        ))
+        .execute(conn)
+        .map(|_| ())
+}
+
 fn access(conn: &mut Conn, machine: &str) -> QueryResult<Option<SshRow>> {
     ssh_access::table.find(machine).select(SshRow::as_select()).first(conn).optional()
 }
@@ -325,14 +329,22 @@ fn accesses(conn: &mut Conn, row: MachineRow) -> Result<Vec<Access>, Failure> {
 }
 
 /// How each of these is reached that has no agent.
-pub(crate) fn of_machines(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, Ssh>, Failure> {
+pub(crate) fn of_machines(
+    conn: &mut Conn,
+    rows: &[MachineRow],
+) -> Result<HashMap<String, Result<Ssh, Failure>>, Failure> {
+    // Machines of a pool have agents; their lists and looks cost no query.
+    let ids: Vec<&str> = rows.iter().filter(|row| row.pool.is_none()).map(|row| row.id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let jumps = diesel::alias!(machine as jumps);
     let rows: Vec<(SshRow, Option<String>)> = ssh_access::table
         .left_join(jumps.on(jumps.field(machine::id).nullable().eq(ssh_access::jump)))
         .filter(ssh_access::machine_id.eq_any(ids))
         .select((SshRow::as_select(), jumps.field(machine::name).nullable()))
         .load(conn)?;
-    rows.into_iter().map(|(row, jump)| Ok((row.machine_id.clone(), row.into_ssh(jump)?))).collect()
+    Ok(rows.into_iter().map(|(row, jump)| (row.machine_id.clone(), row.into_ssh(jump))).collect())
 }
 
 impl SshRow {

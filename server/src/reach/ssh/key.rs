@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 pub use russh::keys::PrivateKey;
 
+/// No private key is that long.
+pub const LONGEST_KEY: usize = 64 << 10;
+
 /// A host's public key. Shown and read as OpenSSH writes it: `ssh-ed25519 AAAA…`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HostKey(Arc<PublicKey>);
