@@ -5,8 +5,12 @@ use crate::reach::ssh::{HostKey, KeyError, read_key};
 use crate::seal::{Credentials, Seal};
 use crate::secret::fingerprint;
 use crate::store::{HostKeyChange, NewAccess};
+use model::adoption::{Adoption, AdoptionView};
 use model::ssh::{AuthKind, AwaitedKey, Secret, Ssh, SshAccess, SshView};
 use model::{Invalid, MachineName};
+
+pub(super) const NO_VISITS: &str =
+    "this server cannot visit machines over SSH: start it with `--agent-binary`, the agent to put there";
 
 /// As long as a line of a terminal, and no line break: sudo and sshd read one line.
 const LONGEST_PASSWORD: usize = 512;
@@ -15,12 +19,7 @@ const LONGEST_USER: usize = 32;
 
 /// Parses what somebody asks for. Opening a private key takes long if it has a passphrase.
 pub(super) async fn parse(access: SshAccess, seal: Option<&Seal>) -> Result<NewAccess, Refusal> {
-    let seal = seal.cloned().ok_or_else(|| {
-        Refusal::Conflict(
-            "this server cannot visit machines over SSH: start it with `--agent-binary`, the agent to put there"
-                .to_owned(),
-        )
-    })?;
+    let seal = seal.cloned().ok_or_else(|| Refusal::Conflict(NO_VISITS.to_owned()))?;
     let parsed = tokio::task::spawn_blocking(move || checked(access, seal)).await;
     Ok(parsed.map_err(|error| Refusal::Internal(error.to_string()))??)
 }
@@ -138,5 +137,10 @@ pub(super) fn view(ssh: Ssh) -> SshView {
         host_key: shown(ssh.host_key),
         offered_host_key: shown(ssh.offered),
         jump: ssh.jump,
+        adoption: ssh.adoption.map(|Adoption { stage, server, error, .. }| AdoptionView {
+            stage,
+            server,
+            error,
+        }),
     }
 }

@@ -19,7 +19,7 @@ pub use agent::AgentFileError;
 pub use error::{Phase, SudoRefusal, VisitError};
 pub use key::{HostKey, KeyError, PrivateKey, read_key};
 
-use agent::AgentFiles;
+use agent::{AgentFiles, Asked};
 use bytes::Bytes;
 use connection::{Connection, Way};
 use exec::Output;
@@ -144,7 +144,13 @@ impl Ssh {
     /// Logs in, puts the agent there if it is not, and runs `berth-agent once` with this input; returns its answer.
     /// Visits to one machine wait for each other. Nothing is tried twice, but for a kept connection that was dead.
     pub async fn visit(&self, target: &Target, input: &[u8]) -> Result<Vec<u8>, VisitError> {
-        self.0.visit(target, Bytes::copy_from_slice(input)).await
+        self.ask(target, "once", input).await
+    }
+
+    /// Likewise, with other arguments for the agent. They are words of a script of `sh` in one line, without `'`, `\`
+    /// and `!`, and nothing secret.
+    pub async fn ask(&self, target: &Target, arguments: &str, input: &[u8]) -> Result<Vec<u8>, VisitError> {
+        self.0.ask(target, arguments, Bytes::copy_from_slice(input)).await
     }
 
     /// Drops a kept connection, because the machine is retired or its log-in changed. A visit that is under way ends in
@@ -169,32 +175,32 @@ struct Use<'a> {
 }
 
 impl Pool {
-    async fn visit(&self, target: &Target, input: Bytes) -> Result<Vec<u8>, VisitError> {
+    async fn ask(&self, target: &Target, arguments: &str, input: Bytes) -> Result<Vec<u8>, VisitError> {
         let slot = self.slot(target.machine);
         let _turn = slot.visiting.lock().await;
         let (connection, keeping) = self.connection(target).await?;
         let mut answer = Output::default();
-        match self.visit_over(&slot, connection, &target.login, input.clone(), &mut answer).await {
+        let asked = Asked { login: &target.login, arguments, input };
+        match self.ask_over(&slot, connection, &asked, &mut answer).await {
             // It may have died long ago.
             Err(VisitError::Broken { .. }) if keeping == Keeping::Kept && answer.stdout.is_empty() => {}
             visited => return visited.map(|()| answer.stdout),
         }
         let (connection, _) = self.connection(target).await?;
         let mut answer = Output::default();
-        self.visit_over(&slot, connection, &target.login, input, &mut answer).await?;
+        self.ask_over(&slot, connection, &asked, &mut answer).await?;
         Ok(answer.stdout)
     }
 
-    async fn visit_over(
+    async fn ask_over(
         &self,
         slot: &Slot,
         connection: Arc<Connection>,
-        login: &Login,
-        input: Bytes,
+        asked: &Asked<'_>,
         answer: &mut Output,
     ) -> Result<(), VisitError> {
         let mut using = Use { slot, connection, ended_well: false };
-        self.agents.visit(&using.connection, login, &self.way.timeouts, input, answer).await?;
+        self.agents.ask(&using.connection, asked, &self.way.timeouts, answer).await?;
         using.ended_well = true;
         Ok(())
     }

@@ -20,6 +20,13 @@ const NO_FOLDER: u32 = 98;
 const FIT: &str =
     "fit() { set -- $(ls -ldn $1 2>/dev/null); case $1/$3 in d????-??-*/0) ;; *) false;; esac; };";
 
+/// What the agent is run for, and as whom.
+pub(super) struct Asked<'a> {
+    pub(super) login: &'a Login,
+    pub(super) arguments: &'a str,
+    pub(super) input: Bytes,
+}
+
 /// Agents for all architectures that we have one for.
 pub(super) struct AgentFiles(Vec<AgentFile>);
 
@@ -45,15 +52,15 @@ impl AgentFiles {
     }
 
     /// One visit: most often one round trip to a machine that has the agent.
-    pub(super) async fn visit(
+    pub(super) async fn ask(
         &self,
         connection: &Connection,
-        login: &Login,
+        asked: &Asked<'_>,
         timeouts: &Timeouts,
-        input: Bytes,
         answer: &mut Output,
     ) -> Result<(), VisitError> {
-        let script = self.visit_script();
+        let Asked { login, arguments, input } = asked;
+        let script = self.script(arguments);
         let visit = exec::run(connection, login, &script, input.clone(), answer);
         within(Phase::Visit, timeouts.visit, visit).await?;
         if answer.code == Some(NOT_THERE) {
@@ -61,7 +68,7 @@ impl AgentFiles {
             let agent = self.0.iter().find(|agent| agent.machine == machine);
             let agent = agent.ok_or(VisitError::Architecture { machine: fit_for_a_message(&machine) })?;
             within(Phase::Upload, timeouts.upload, agent.install(connection, login)).await?;
-            let visit = exec::run(connection, login, &script, input, answer);
+            let visit = exec::run(connection, login, &script, input.clone(), answer);
             within(Phase::Visit, timeouts.visit, visit).await?;
         }
         match answer.code {
@@ -71,12 +78,12 @@ impl AgentFiles {
     }
 
     /// Runs whichever of our agents is there.
-    fn visit_script(&self) -> String {
+    fn script(&self, arguments: &str) -> String {
         let names = self.0.iter().map(|agent| agent.name.as_str()).collect::<Vec<_>>().join(" ");
         let folders = FOLDERS.join(" ");
         format!(
             "{FIT} for d in {folders}; do if fit ${{d%/*}} && fit $d; then for a in {names}; do \
-             [ -x $d/$a ] && exec $d/$a once; done; fi; done; uname -m; exit {NOT_THERE}"
+             [ -x $d/$a ] && exec $d/$a {arguments}; done; fi; done; uname -m; exit {NOT_THERE}"
         )
     }
 }
@@ -142,7 +149,7 @@ mod tests {
     fn log_in_shells_hand_the_scripts_on() {
         let file = AgentFile { machine: "x86_64", name: "berth-agent-1".into(), bytes: Bytes::new() };
         let install = file.install_script();
-        for script in [install, AgentFiles(vec![file]).visit_script()] {
+        for script in [install, AgentFiles(vec![file]).script("once")] {
             assert!(!script.contains(['\'', '\\', '!', '\n']), "{script}");
         }
     }
