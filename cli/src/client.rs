@@ -2,7 +2,6 @@
 
 use crate::filter::label_query;
 use crate::{Answer, Error, MachineFilter, ReservationFilter, Slice};
-use model::dial::Dial;
 use model::wire::{
     Availability, CleaningView, EventView, Health, MachineAdopt, MachineCreate, MachineCreated, MachinePatch,
     MachineView, Page, PoolPut, PoolView, ReservationCreate, ReservationPatch, ReservationView, Version,
@@ -106,9 +105,9 @@ impl Client {
     pub async fn machine_adopt(
         &self,
         name: &MachineName,
-        server: &Dial,
+        server: &str,
     ) -> Result<Answer<MachineView>, Error> {
-        let body = MachineAdopt { server: server.to_string() };
+        let body = MachineAdopt { server: server.to_owned() };
         let request = self.request(Method::POST, &format!("/v1/machines/{name}/adopt")).json(&body);
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }

@@ -10,7 +10,6 @@ use anyhow::Result;
 use cli::{MachineFilter, Slice};
 use jiff::Timestamp;
 use model::adoption::{AdoptionView, Stage};
-use model::dial::Dial;
 use model::phase::MachineState;
 use model::ssh::SshView;
 use model::wire::{MachinePatch, MachineView};
@@ -33,7 +32,7 @@ pub(crate) enum Command {
         /// What the agent dials, as seen from the machine: `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP
         /// is for loopback only, so it takes a tunnel or a socket that both share).
         #[arg(long, value_name = "ADDRESS")]
-        server: Dial,
+        server: String,
     },
     /// Take that agent away again; the machine is visited over SSH as before. Nobody may be on it.
     ReleaseAgent { name: MachineName },
