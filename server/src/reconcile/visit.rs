@@ -120,13 +120,12 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
         Some(Step::Uninstall) => Errand::Uninstall,
         None => Errand::Look,
     };
-    let gone = go(hub, visitor, id, itinerary, &errand).await;
-    match gone {
+    match go(hub, visitor, id, itinerary, &errand).await {
         Ok(Seen::Report(report)) => {
             let now = hub.clock.now();
             let received = match errand {
                 Errand::Uninstall => hub.store.agent_released(id, *report, now).await?,
-                _ => hub.store.visit_made(id, *report, now).await?,
+                Errand::Look | Errand::Install { .. } => hub.store.visit_made(id, *report, now).await?,
             };
             hub.metrics.visits.inc();
             hub.visits.lock().kept.insert(id, received.kept.clone());
@@ -145,7 +144,9 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
             hub.metrics.visits_failed.inc();
             match errand {
                 Errand::Look => hub.store.visit_failed(id, why, hub.clock.now()).await,
-                _ => hub.store.adoption_failed(id, why, hub.clock.now()).await,
+                Errand::Install { .. } | Errand::Uninstall => {
+                    hub.store.adoption_failed(id, why, hub.clock.now()).await
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use super::schema::{join_token, machine, ssh_access};
 use super::ssh::note;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
+use jiff::SignedDuration;
 use model::adoption::{Adoption, ENROL_WITHIN, Stage};
 use model::dial::Dial;
 use model::machine::Machine;
@@ -16,6 +17,8 @@ use model::{MachineId, Timestamp};
 
 /// Why nobody is given a machine meanwhile.
 const LEAVING: &str = "its agent is being taken away; then it is visited over SSH again";
+/// A machine may be out of reach for long.
+const FURTHER_NOTICE: SignedDuration = SignedDuration::from_hours(24 * 36_525);
 
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = ssh_access)]
@@ -47,7 +50,7 @@ impl Store {
                         "machine `{name}` has an agent that dials another server: `berth machine release-agent {name}` first"
                     )));
                 }
-                Some(Stage::Releasing) => set_aside(conn, found.id, None)?,
+                Some(Stage::Releasing) => set_aside(conn, found.id, None, now)?,
                 Some(Stage::Adopting) | None => {}
             }
             let is_on_its_way = is_same && ssh.stage() == Some(Stage::Adopting);
@@ -80,7 +83,7 @@ impl Store {
             diesel::delete(join_token::table.filter(unused)).execute(conn)?;
             wish(conn, found.id, Some(&adoption.server), Some(now))?;
             if adoption.stage != Stage::Releasing {
-                set_aside(conn, found.id, Some(LEAVING))?;
+                set_aside(conn, found.id, Some(LEAVING), now)?;
                 about(conn, &name, "machine.releasing_agent", "", now)?;
             }
             by_id(conn, &found.id.to_string())
@@ -160,7 +163,7 @@ impl Store {
         self.write(move |conn| {
             if of(conn, id)?.is_some_and(|adoption| adoption.stage == Stage::Releasing) {
                 wish(conn, id, None, None)?;
-                set_aside(conn, id, None)?;
+                set_aside(conn, id, None, now)?;
                 speaks_for(conn, id, None)?;
                 note(conn, id, "machine.agent_released", "", now)?;
             }
@@ -256,9 +259,10 @@ fn speaks_for(conn: &mut Conn, id: MachineId, credential: Option<&str>) -> Resul
 }
 
 /// Until further notice, or no longer.
-fn set_aside(conn: &mut Conn, id: MachineId, why: Option<&str>) -> Result<(), Failure> {
+fn set_aside(conn: &mut Conn, id: MachineId, why: Option<&str>, now: Timestamp) -> Result<(), Failure> {
+    let until = why.map(|_| micros(now + FURTHER_NOTICE));
     diesel::update(machine::table.find(id.to_string()))
-        .set((machine::aside_until.eq(why.map(|_| micros(Timestamp::MAX))), machine::aside_why.eq(why)))
+        .set((machine::aside_until.eq(until), machine::aside_why.eq(why)))
         .execute(conn)?;
     Ok(())
 }
