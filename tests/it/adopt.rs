@@ -8,6 +8,7 @@ use model::phase::Phase;
 use model::report::EndsBy;
 use model::wire::{DurationText, ReservationCreate, ReservationView};
 use std::process::Command;
+use std::time::Duration;
 use tests::container::said;
 use tests::real::{By, RealFarm, ssh, until};
 
@@ -36,14 +37,14 @@ async fn there_and_back(image: &str, services: Services) {
     let alice = machine.reserve("alice").await;
     let uid = alice.machines[0].uid;
     assert!(runs(&alice, "alice", "setsid sleep 1000 >/dev/null 2>&1 & echo hers >~/note"));
-    let before = machine.entries("alice");
+    let (before, started) = (machine.entries("alice"), machine.process_of(uid));
 
     let adopting = machine.client.machine_adopt(&machine.name, DOOR).await.unwrap().body;
     assert_eq!(adopting.ssh.unwrap().adoption.map(|adoption| adoption.server).as_deref(), Some(DOOR));
     machine.until_adopted().await;
     assert_eq!(machine.entries("alice"), before, "her account is the one that was made");
     assert!(runs(&alice, "alice", &format!("[ \"$(cat ~/note)\" = hers ] && [ $(id -u) = {uid} ]")));
-    assert_eq!(machine.container.processes(uid).len(), 1, "what she started goes on");
+    assert_eq!(machine.process_of(uid), started, "what she started goes on");
     assert!(machine.container.agents("watch").is_empty(), "the agent took over from the watcher");
     assert_eq!(machine.get().await.reservation, Some(alice.id));
     let again = machine.client.machine_adopt(&machine.name, DOOR).await.unwrap().body;
@@ -93,11 +94,11 @@ async fn an_agent_that_does_not_enrol_is_said_and_visits_go_on() {
     assert!(runs(&alice, "alice", "true"));
     let said = async || machine.adoption().await.and_then(|adoption| adoption.error);
     let is_said = async || said().await.is_some();
-    // It is given a minute, and `until` takes no longer either.
+    // It is given a minute, and `until` has no more patience than that.
     for _ in 0..2 {
-        tokio::select! {
-            () = until("it is said", async || is_said().await) => break,
-            () = tokio::time::sleep(std::time::Duration::from_secs(50)) => {}
+        let waited = tokio::time::timeout(Duration::from_secs(50), until("it is said", &is_said)).await;
+        if waited.is_ok() {
+            break;
         }
     }
     let error = said().await.unwrap();

@@ -119,6 +119,12 @@ impl Visited {
             .run(&format!("{files} | grep -w {user} || true; ls -dlni /home/{user} 2>/dev/null || true"))
     }
 
+    /// The one that somebody started and left; her connections end a moment after she has gone.
+    pub(super) fn process_of(&self, uid: u32) -> u32 {
+        eventually("there is one", || self.container.processes(uid).len() == 1);
+        self.container.processes(uid)[0]
+    }
+
     /// But for the ledger, which visits go on with.
     pub(super) fn nothing_of_a_service_is_left(&self) {
         for file in [
