@@ -41,7 +41,7 @@ impl Identity {
     }
 
     pub fn load(state: &Path) -> io::Result<Option<Self>> {
-        match fs::read(file(state)) {
+        match fs::read(Self::file(state)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             read => serde_json::from_slice(&read?).map_err(io::Error::other),
         }
@@ -49,12 +49,20 @@ impl Identity {
 
     pub fn save(&self, state: &Path) -> io::Result<()> {
         private_folder(state)?;
-        write_atomically(&file(state), 0o600, &serde_json::to_vec_pretty(self).map_err(io::Error::other)?)
+        write_atomically(
+            &Self::file(state),
+            0o600,
+            &serde_json::to_vec_pretty(self).map_err(io::Error::other)?,
+        )
     }
 
     /// The server does not want this one any more.
     pub fn delete(state: &Path) -> io::Result<()> {
-        fs::remove_file(file(state))
+        fs::remove_file(Self::file(state))
+    }
+
+    pub fn file(state: &Path) -> PathBuf {
+        state.join("identity.json")
     }
 
     /// What the agent shows with every call.
@@ -75,10 +83,6 @@ impl Identity {
         self.machine = Some(answer.machine.clone());
         Ok(answer)
     }
-}
-
-fn file(state: &Path) -> PathBuf {
-    state.join("identity.json")
 }
 
 #[cfg(test)]

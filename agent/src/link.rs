@@ -5,9 +5,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use model::dial::{Dial, DialError};
 use model::wire::{EnrolAnswer, EnrolRequest, Problem, SyncAnswer, SyncRequest};
 use serde::{Serialize, de::DeserializeOwned};
-use std::net::IpAddr;
 use std::{path::PathBuf, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -19,12 +19,8 @@ const LONGEST_ANSWER: usize = 4 << 20;
 /// Why a call gave no answer, by what there is to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    #[error("`{0}` is no server: give `unix:/path/of/socket` or `http://127.0.0.1:port`")]
-    Address(String),
-    #[error(
-        "`{0}` is not this machine: plain HTTP is for loopback only; bring the server here by a tunnel or a socket"
-    )]
-    Exposed(String),
+    #[error("{0}")]
+    Address(DialError),
     /// Wait.
     #[error("cannot reach the server: {0}")]
     Unreachable(String),
@@ -44,7 +40,7 @@ impl LinkError {
         match self {
             Self::Unreachable(_) => true,
             Self::Answered { status, .. } => *status >= 500 || *status == 429,
-            Self::Address(_) | Self::Exposed(_) | Self::Unauthorised | Self::Gone => false,
+            Self::Address(_) | Self::Unauthorised | Self::Gone => false,
         }
     }
 }
@@ -62,14 +58,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// `unix:/path` or `http://host:port` with a loopback host.
     pub fn new(server: &str) -> Result<Self, LinkError> {
-        let door = if let Some(path) = server.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
-            Door::Unix(path.into())
-        } else if let Some(authority) = server.strip_prefix("http://") {
-            Door::Tcp(loopback(authority.trim_end_matches('/'), server)?)
-        } else {
-            return Err(LinkError::Address(server.to_owned()));
+        let door = match server.parse().map_err(LinkError::Address)? {
+            Dial::Unix(path) => Door::Unix(path.into()),
+            Dial::Http(authority) => Door::Tcp(authority),
         };
         Ok(Self { door, connection: None })
     }
@@ -152,19 +144,6 @@ fn detail(body: &[u8]) -> String {
     }
 }
 
-/// The credential would travel in clear, so it may not leave the machine.
-fn loopback(authority: &str, server: &str) -> Result<String, LinkError> {
-    let (host, port) = authority.rsplit_once(':').ok_or_else(|| LinkError::Address(server.to_owned()))?;
-    if port.parse::<u16>().is_err() {
-        return Err(LinkError::Address(server.to_owned()));
-    }
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
-        return Ok(authority.to_owned());
-    }
-    Err(LinkError::Exposed(host.to_owned()))
-}
-
 impl Door {
     fn host(&self) -> &str {
         match self {
@@ -210,32 +189,5 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_http_stays_on_the_machine() {
-        for good in
-            ["unix:/run/berth/agent.sock", "http://127.0.0.1:80", "http://localhost:8080/", "http://[::1]:1"]
-        {
-            assert!(Link::new(good).is_ok(), "{good}");
-        }
-        for exposed in ["http://10.0.0.1:80", "http://example.org:80", "http://127.0.0.1.example.org:80"] {
-            assert!(matches!(Link::new(exposed), Err(LinkError::Exposed(_))), "{exposed}");
-        }
-        for bad in [
-            "",
-            "unix:run",
-            "https://127.0.0.1:1",
-            "http://127.0.0.1",
-            "http://127.0.0.1:http",
-            "127.0.0.1:80",
-        ] {
-            assert!(matches!(Link::new(bad), Err(LinkError::Address(_))), "{bad}");
-        }
     }
 }

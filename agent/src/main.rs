@@ -1,19 +1,22 @@
 //! `berth-agent`: what runs on every machine.
 
 use agent::ledger::Ledger;
+use agent::link::LinkError;
 use agent::notice::{self, Lent};
 use agent::once::{Heard, once};
 use agent::resident::Place;
 use agent::sync::{backoff, jittered};
-use agent::{Clock, Identity, Launch, Link, Outcome, sync, turn, watch};
+use agent::turn::Turn;
+use agent::{Clock, Identity, Launch, Link, Outcome, install, keeper, sync, turn, watch};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use model::Timestamp;
+use model::dial::Dial;
 use model::report::EndsBy;
 use playbooks::RealHost;
 use std::future::Future;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::{sync::Arc, time::Duration};
 
@@ -52,6 +55,20 @@ enum Command {
     },
     /// Make one visit: what is wanted and what time it is, as JSON, on standard input; the report on standard output
     Once,
+    /// Have this program run as a service of this machine; reads the join token from standard input
+    Install {
+        /// As for `run`
+        #[arg(long, value_name = "ADDRESS")]
+        server: Dial,
+    },
+    /// End that service and take it away, with every account; makes a visit as `once` does, if it is given one
+    Uninstall,
+    /// Keep `run` running, where no service manager does; `install` starts this by itself
+    Keep {
+        /// As for `run`
+        #[arg(long, value_name = "ADDRESS")]
+        server: Dial,
+    },
     /// Stay until every account has ended; visits start this by themselves
     Watch {
         /// It is a unit of systemd, which starts it again if it dies
@@ -74,7 +91,22 @@ fn main() -> anyhow::Result<()> {
         Command::Run { server, join_token_file } => {
             runtime()?.block_on(run(&places, &server, join_token_file))
         }
-        Command::Once => visit(places),
+        Command::Once => {
+            let heard = hear()?;
+            visit(places.absolute()?, heard)
+        }
+        Command::Install { server } => {
+            let mut token = String::new();
+            std::io::stdin().take(LONGEST_TOKEN).read_to_string(&mut token)?;
+            anyhow::ensure!(!token.trim().is_empty(), "give the join token on standard input");
+            Ok(install::install(&places.on_this_machine()?.state, &server, token.trim())?)
+        }
+        Command::Uninstall => uninstall(places.on_this_machine()?),
+        Command::Keep { server } => {
+            let places = places.on_this_machine()?;
+            watch::detach()?;
+            runtime()?.block_on(keep(&places, &server))
+        }
         Command::Watch { systemd } => {
             let ends_by = if systemd { EndsBy::Systemd } else { EndsBy::Watcher };
             let places = places.absolute()?;
@@ -94,47 +126,63 @@ impl Places {
         Ok(Self { state: std::path::absolute(self.state)?, root: std::path::absolute(self.root)? })
     }
 
+    /// Services are of the whole machine.
+    fn on_this_machine(self) -> anyhow::Result<Self> {
+        let places = self.absolute()?;
+        anyhow::ensure!(places.root == Path::new("/"), "`--root`: a service works on `/`; leave it out");
+        Ok(places)
+    }
+
     fn host(&self) -> RealHost {
         RealHost::new(&self.root, &self.state)
     }
 }
 
 async fn run(places: &Places, server: &str, token_file: Option<PathBuf>) -> anyhow::Result<()> {
-    let _turn = turn::take(&places.state)?;
-    // Without it the agent works as well, and only who asks is told less.
-    let place = Place::take_over(&places.state, EndsBy::Agent);
-    if let Err(error) = &place {
-        tracing::warn!(%error, "visits will not know that this machine has an agent");
-    }
     let mut link = Link::new(server)?;
     let stop = stop_signal()?;
     tokio::pin!(stop);
-    let identity = tokio::select! {
+    let is_service = token_file.as_ref().is_some_and(|file| *file == install::token_file(&places.state));
+    let enrolled = tokio::select! {
         () = &mut stop => return Ok(()),
-        identity = enrolled(places, &mut link, server, token_file) => identity?,
+        enrolled = enrolled(places, &mut link, server, token_file) => enrolled?,
     };
-    let outcome = sync::run(places.host(), link, identity, Arc::new(SystemClock), stop).await;
-    if outcome == Outcome::Gone {
-        Identity::delete(&places.state)?;
+    if let Some((identity, _turn)) = enrolled {
+        // Without it the agent works as well, and only who asks is told less.
+        let place = Place::take_over(&places.state, EndsBy::Agent);
+        if let Err(error) = &place {
+            tracing::warn!(%error, "visits will not know that this machine has an agent");
+        }
+        let outcome = sync::run(places.host(), link, identity, Arc::new(SystemClock), stop).await;
+        if outcome == Outcome::Stopped {
+            return Ok(());
+        }
+    }
+    Identity::delete(&places.state)?;
+    if is_service {
+        install::leave(&places.state)?;
     }
     Ok(())
 }
 
-/// The identity on disk, or a new one that the server has accepted; waits for the server if need be.
+/// The identity on disk, or a new one that the server has accepted; waits for the server if need be, and lets others work
+/// on the machine meanwhile. Absent: the server does not want this machine any more.
 async fn enrolled(
     places: &Places,
     link: &mut Link,
     server: &str,
     token_file: Option<PathBuf>,
-) -> anyhow::Result<Identity> {
+) -> anyhow::Result<Option<(Identity, Turn)>> {
+    let turn = turn::take(&places.state)?;
     let mut identity = match Identity::load(&places.state)? {
-        Some(identity) if identity.incarnation.is_some() => return Ok(identity),
+        Some(identity) if identity.incarnation.is_some() => return Ok(Some((identity, turn))),
         Some(unfinished) => unfinished,
         None => Identity::new(server)?,
     };
     let token = join_token(token_file)?;
     identity.server = server.to_owned();
     identity.save(&places.state)?;
+    drop(turn);
     let mut failures = 0;
     let answer = loop {
         match identity.enrol(link, &token).await {
@@ -145,19 +193,23 @@ async fn enrolled(
                 let pause = jittered(backoff(failures, Duration::from_secs(15)));
                 SystemClock.sleep_until(SystemClock.boottime() + pause).await;
             }
+            Err(LinkError::Gone) => return Ok(None),
             Err(error) => {
                 return Err(error).context("could not enrol: register the machine for a new join token");
             }
         }
     };
+    let turn = turn::take(&places.state)?;
     // The ledger first: an identity that counts as enrolled must never go with the ledger of a former life.
     let mut host = places.host();
     let mut ledger = Ledger::load(&mut host)?;
-    ledger.begin(answer.epoch);
-    ledger.save(&mut host)?;
+    if !(answer.goes_on && ledger.epoch == Some(answer.epoch)) {
+        ledger.begin(answer.epoch);
+        ledger.save(&mut host)?;
+    }
     identity.save(&places.state)?;
     tracing::info!(machine = %answer.machine, "enrolled");
-    Ok(identity)
+    Ok(Some((identity, turn)))
 }
 
 fn join_token(file: Option<PathBuf>) -> anyhow::Result<String> {
@@ -171,12 +223,40 @@ fn join_token(file: Option<PathBuf>) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// What the caller sends is read first and what is said is written last: a connection that hangs keeps nobody out.
-fn visit(places: Places) -> anyhow::Result<()> {
+fn hear() -> anyhow::Result<Option<Heard>> {
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input)?;
-    let heard = Heard::read(&input, &SystemClock)?;
-    let Places { state, root } = places.absolute()?;
+    Ok(Heard::read(&input, &SystemClock)?)
+}
+
+/// Whoever says nothing wants nobody there.
+fn uninstall(places: Places) -> anyhow::Result<()> {
+    let heard = hear()?;
+    install::uninstall(&places.state)?;
+    if heard.is_none() {
+        let _turn = turn::take(&places.state)?;
+        let mut host = places.host();
+        let mut ledger = Ledger::load(&mut host)?;
+        ledger.spec.iter_mut().for_each(|spec| spec.accounts.clear());
+        ledger.save(&mut host)?;
+    }
+    visit(places, heard)
+}
+
+async fn keep(places: &Places, server: &Dial) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let program = std::env::current_exe()?;
+    let run = || {
+        let mut run = tokio::process::Command::new(&program);
+        run.arg("--state").arg(&places.state).args(["run", "--server", &server.to_string()]);
+        run.arg("--join-token-file").arg(install::token_file(&places.state)).spawn()
+    };
+    Ok(keeper::keep(&places.state, run, &SystemClock, stop).await?)
+}
+
+/// What the caller sends is read first and what is said is written last: a connection that hangs keeps nobody out.
+fn visit(places: Places, heard: Option<Heard>) -> anyhow::Result<()> {
+    let Places { state, root } = places;
     let launch = Launch { program: std::env::current_exe()?, state, root };
     let turn = turn::take(&launch.state)?;
     let host = RealHost::new(&launch.root, &launch.state);
@@ -242,6 +322,9 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
         }
     })
 }
+
+/// No token is that long.
+const LONGEST_TOKEN: u64 = 4096;
 
 struct SystemClock;
 

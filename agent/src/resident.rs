@@ -34,12 +34,7 @@ impl Place {
     /// Absent: somebody else has it.
     pub fn claim(state: &Path, ends_by: EndsBy) -> io::Result<Option<Self>> {
         private_folder(state)?;
-        let file = File::options().create(true).truncate(false).write(true).open(state.join(FILE))?;
-        match fcntl(&file, FcntlArg::F_SETLK(&lock(length(ends_by)))) {
-            Ok(_) => Ok(Some(Self { _lock: file })),
-            Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(claim(&state.join(FILE), length(ends_by))?.map(|lock| Self { _lock: lock }))
     }
 
     /// From whoever has it. The caller has the turn, so that nobody is stopped in the middle of something.
@@ -54,14 +49,8 @@ impl Place {
 
 impl Resident {
     pub fn of(state: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(state.join(FILE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened?,
-        };
-        let mut found = lock(length(EndsBy::Agent));
-        fcntl(&file, FcntlArg::F_GETLK(&mut found))?;
-        let is_free = i32::from(found.l_type) == libc::F_UNLCK;
-        Ok((!is_free).then(|| Self { pid: found.l_pid, ends_by: of_length(found.l_len) }))
+        let holder = holder(&state.join(FILE))?;
+        Ok(holder.map(|(pid, length)| Self { pid, ends_by: of_length(length) }))
     }
 
     /// Whether it is this very file that it runs. What cannot be known is taken for yes.
@@ -75,33 +64,57 @@ impl Resident {
 
     /// Has it look at the ledger. Only for a watcher, which is ready for that from its first moment on.
     pub(crate) fn poke(&self) -> io::Result<()> {
-        self.signal(Signal::SIGHUP)
+        send(self.pid, Signal::SIGHUP)
     }
 
     /// Waits until it has ended.
     pub(crate) fn end(&self, state: &Path) -> io::Result<()> {
-        self.signal(Signal::SIGTERM)?;
-        let mut waited = Duration::ZERO;
-        while Self::of(state)? == Some(*self) {
-            if waited >= LONGEST_END {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("process {} does not end", self.pid),
-                ));
-            }
-            thread::sleep(PAUSE);
-            waited += PAUSE;
-        }
-        Ok(())
+        end(self.pid, LONGEST_END, || Ok(Self::of(state)? == Some(*self)))
     }
+}
 
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        // Zero: it lives in another namespace. To `kill` that would be ourselves.
-        if self.pid <= 0 {
-            return Err(io::Error::other("who ends accounts on this machine cannot be seen from here"));
-        }
-        Ok(kill(Pid::from_raw(self.pid), signal)?)
+/// For this process, until it ends or drops it. Absent: somebody else has it.
+pub(crate) fn claim(file: &Path, length: i64) -> io::Result<Option<File>> {
+    let file = File::options().create(true).truncate(false).write(true).open(file)?;
+    match fcntl(&file, FcntlArg::F_SETLK(&lock(length))) {
+        Ok(_) => Ok(Some(file)),
+        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Who has it, and with which length.
+pub(crate) fn holder(file: &Path) -> io::Result<Option<(i32, i64)>> {
+    let file = match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut found = lock(1);
+    fcntl(&file, FcntlArg::F_GETLK(&mut found))?;
+    let is_free = i32::from(found.l_type) == libc::F_UNLCK;
+    Ok((!is_free).then_some((found.l_pid, found.l_len)))
+}
+
+/// Waits until it has ended.
+pub(crate) fn end(pid: i32, longest: Duration, is_there: impl Fn() -> io::Result<bool>) -> io::Result<()> {
+    send(pid, Signal::SIGTERM)?;
+    let mut waited = Duration::ZERO;
+    while is_there()? {
+        if waited >= longest {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("process {pid} does not end")));
+        }
+        thread::sleep(PAUSE);
+        waited += PAUSE;
+    }
+    Ok(())
+}
+
+fn send(pid: i32, signal: Signal) -> io::Result<()> {
+    // Zero: it lives in another namespace. To `kill` that would be ourselves.
+    if pid <= 0 {
+        return Err(io::Error::other("who is at work on this machine cannot be seen from here"));
+    }
+    Ok(kill(Pid::from_raw(pid), signal)?)
 }
 
 /// The length of the lock says who holds it.

@@ -3,8 +3,8 @@
 use crate::filter::label_query;
 use crate::{Answer, Error, MachineFilter, ReservationFilter, Slice};
 use model::wire::{
-    Availability, CleaningView, EventView, Health, MachineCreate, MachineCreated, MachinePatch, MachineView,
-    Page, PoolPut, PoolView, ReservationCreate, ReservationPatch, ReservationView, Version,
+    Availability, CleaningView, EventView, Health, MachineAdopt, MachineCreate, MachineCreated, MachinePatch,
+    MachineView, Page, PoolPut, PoolView, ReservationCreate, ReservationPatch, ReservationView, Version,
 };
 use model::{Labels, MachineName, PoolName, ReservationId};
 use reqwest::redirect::Policy;
@@ -98,6 +98,22 @@ impl Client {
     /// Has a machine that does not get clean try again.
     pub async fn machine_clean(&self, name: &MachineName) -> Result<Answer<MachineView>, Error> {
         let request = self.request(Method::POST, &format!("/v1/machines/{name}/clean"));
+        Answer::parse(self.send(request.timeout(QUICK)).await?)
+    }
+
+    /// Has a machine that is visited over SSH get an agent of its own, which dials this.
+    pub async fn machine_adopt(
+        &self,
+        name: &MachineName,
+        server: &str,
+    ) -> Result<Answer<MachineView>, Error> {
+        let body = MachineAdopt { server: server.to_owned() };
+        let request = self.request(Method::POST, &format!("/v1/machines/{name}/adopt")).json(&body);
+        Answer::parse(self.send(request.timeout(QUICK)).await?)
+    }
+
+    pub async fn machine_release_agent(&self, name: &MachineName) -> Result<Answer<MachineView>, Error> {
+        let request = self.request(Method::POST, &format!("/v1/machines/{name}/release-agent"));
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }
 

@@ -3,9 +3,11 @@
 //! Text from outside becomes a type here once, at the door; everything past it holds.
 
 pub mod account;
+pub mod adoption;
 pub mod allocate;
 pub mod breaker;
 pub mod cleaning;
+pub mod dial;
 pub mod duration;
 pub mod id;
 pub mod machine;

@@ -91,7 +91,7 @@ pub struct Machine {
     pub failures: u32,
     /// The one open assignment, if any.
     pub holding: Option<Holding>,
-    /// Present if the server visits it; absent: an agent of its own speaks for it.
+    /// Present if the server logs in to it; absent: an agent of its own has always spoken for it.
     pub ssh: Option<Ssh>,
 }
 

@@ -1,6 +1,7 @@
 //! How a machine is reached over SSH, as somebody says it and as it is shown again.
 
 use crate::MachineName;
+use crate::adoption::{Adoption, AdoptionView, Stage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -74,6 +75,9 @@ pub struct SshView {
     pub offered_host_key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<MachineName>,
+    /// Present if it has an agent of its own, or is to get one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionView>,
 }
 
 /// How the server logs in to a machine, as far as the database says, and how that went.
@@ -92,6 +96,19 @@ pub struct Ssh {
     pub failures: u32,
     pub tried_at: Option<Timestamp>,
     pub error: Option<String>,
+    /// Present if it has an agent of its own, or is to get one.
+    pub adoption: Option<Adoption>,
+}
+
+impl Ssh {
+    /// Nobody but our visits speaks for it.
+    pub fn is_visited(&self) -> bool {
+        self.stage().is_none_or(|stage| stage == Stage::Adopting)
+    }
+
+    pub fn stage(&self) -> Option<Stage> {
+        self.adoption.as_ref().map(|adoption| adoption.stage)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! When a machine that has no agent is visited.
 
+use crate::adoption::{Adoption, Stage};
 use crate::machine::Machine;
 use crate::ssh::Ssh;
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +22,16 @@ pub fn next_visit(machine: &Machine, ssh: &Ssh, now: Timestamp, ttl: Duration) -
     {
         return None;
     }
+    let step = ssh.adoption.as_ref().and_then(Adoption::next).map(|(at, _)| at);
+    match ssh.stage() {
+        // Its agent is at work there, and lets nobody else.
+        Some(Stage::Adopted | Stage::Releasing) => step,
+        Some(Stage::Adopting) => step.into_iter().chain([next_look(machine, ssh, now, ttl)]).min(),
+        None => Some(next_look(machine, ssh, now, ttl)),
+    }
+}
+
+fn next_look(machine: &Machine, ssh: &Ssh, now: Timestamp, ttl: Duration) -> Timestamp {
     let pace = SignedDuration::try_from(ttl / LOOKS_PER_TTL).unwrap_or(SignedDuration::MAX);
     let wanted = match (&machine.holding, machine.seen_at) {
         (_, None) => Timestamp::MIN,
@@ -31,20 +42,22 @@ pub fn next_visit(machine: &Machine, ssh: &Ssh, now: Timestamp, ttl: Duration) -
         (Some(holding), Some(seen)) if !holding.ready && !holding.refused => later(seen, IMPATIENCE),
         (_, Some(seen)) => later(seen, pace),
     };
-    let allowed = match ssh.tried_at {
-        Some(tried) if ssh.failures > 0 => {
-            later(tried, doubled(BACK_OFF, ssh.failures - 1, LONGEST_BACK_OFF))
-        }
+    wanted.max(after_failures(ssh.tried_at, ssh.failures))
+}
+
+/// From when on another try is allowed.
+pub(crate) fn after_failures(tried_at: Option<Timestamp>, failures: u32) -> Timestamp {
+    match tried_at {
+        Some(tried) if failures > 0 => later(tried, doubled(BACK_OFF, failures - 1, LONGEST_BACK_OFF)),
         _ => Timestamp::MIN,
-    };
-    Some(wanted.max(allowed))
+    }
 }
 
 fn doubled(first: SignedDuration, times: u32, longest: SignedDuration) -> SignedDuration {
     first.checked_mul(1 << times.min(16)).unwrap_or(longest).min(longest)
 }
 
-fn later(than: Timestamp, by: SignedDuration) -> Timestamp {
+pub(crate) fn later(than: Timestamp, by: SignedDuration) -> Timestamp {
     than.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
@@ -72,6 +85,7 @@ mod tests {
             failures: 0,
             tried_at: None,
             error: None,
+            adoption: None,
         }
     }
 
@@ -124,5 +138,25 @@ mod tests {
         assert!(due(&strange, &accepted).is_some());
         strange.quarantined = Some(Quarantine::HostKey);
         assert_eq!(due(&strange, &ssh()), None);
+    }
+
+    #[test]
+    fn whoever_has_an_agent_is_not_looked_at() {
+        let mut machine = machine("m1");
+        machine.generation += 1;
+        let adoption = Adoption {
+            server: "unix:/run/berth/agent.sock".to_owned(),
+            stage: Stage::Adopting,
+            installed_at: Some(at(5)),
+            failures: 0,
+            tried_at: Some(at(5)),
+            error: None,
+        };
+        let of = |stage| Ssh { adoption: Some(Adoption { stage, ..adoption.clone() }), ..ssh() };
+        assert_eq!(due(&machine, &of(Stage::Adopting)), Some(Timestamp::MIN));
+        machine.generation -= 1;
+        assert_eq!(due(&machine, &of(Stage::Adopting)), Some(at(30)), "before the agent is overdue");
+        assert_eq!(due(&machine, &of(Stage::Adopted)), None);
+        assert_eq!(due(&machine, &of(Stage::Releasing)), Some(Timestamp::MIN));
     }
 }

@@ -364,6 +364,9 @@ pub struct EnrolAnswer {
     pub machine: MachineName,
     pub incarnation: Incarnation,
     pub epoch: Epoch,
+    /// It was visited until now: what its ledger knows of this database goes on, accounts and all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goes_on: bool,
 }
 
 /// Sent with the credential as bearer token: `berth_agent_…`.
@@ -409,4 +412,13 @@ pub struct Visit {
     /// Cleanings that the server has: the machine may forget them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<AssignmentId>,
+}
+
+/// A machine that is visited over SSH is to get an agent of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineAdopt {
+    /// What the agent dials, as seen from the machine: `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP is
+    /// for loopback only, so it takes a tunnel or a socket that both share).
+    pub server: String,
 }

@@ -25,7 +25,8 @@ impl Door for Script {
             self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
         self.enrolled.send(request).unwrap();
         let incarnation = Incarnation::new(start());
-        let answer = EnrolAnswer { machine: "m1".parse().unwrap(), incarnation, epoch: self.epoch };
+        let answer =
+            EnrolAnswer { machine: "m1".parse().unwrap(), incarnation, epoch: self.epoch, goes_on: false };
         Box::pin(async move { if refuse { Err("not yet".to_owned()) } else { Ok(answer) } })
     }
 

@@ -9,6 +9,7 @@ use crate::table::{self, Table};
 use anyhow::Result;
 use cli::{MachineFilter, Slice};
 use jiff::Timestamp;
+use model::adoption::{AdoptionView, Stage};
 use model::phase::MachineState;
 use model::ssh::SshView;
 use model::wire::{MachinePatch, MachineView};
@@ -25,6 +26,16 @@ pub(crate) enum Command {
     /// Add every machine of a file, or bring it up to date: `name host port user password` a line, YAML, or an
     /// Ansible inventory.
     Import(import::Import),
+    /// Give a machine that is visited over SSH an agent of its own.
+    Adopt {
+        name: MachineName,
+        /// What the agent dials, as seen from the machine: `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP
+        /// is for loopback only, so it takes a tunnel or a socket that both share).
+        #[arg(long, value_name = "ADDRESS")]
+        server: String,
+    },
+    /// Take that agent away again; the machine is visited over SSH as before. Nobody may be on it.
+    ReleaseAgent { name: MachineName },
     /// Say that the host key a machine shows is its own.
     Confirm(confirm::Confirm),
     /// Keep a machine from new reservations; whoever is on it stays.
@@ -72,6 +83,14 @@ impl Command {
             }
             Self::Register(register) => register.run(session).await,
             Self::Import(import) => import.run(session).await,
+            Self::Adopt { name, server } => {
+                let answer = session.client.machine_adopt(&name, &server).await?;
+                Ok(session.show(&answer, |got| details(got, answer.served_at))?)
+            }
+            Self::ReleaseAgent { name } => {
+                let answer = session.client.machine_release_agent(&name).await?;
+                Ok(session.show(&answer, |got| details(got, answer.served_at))?)
+            }
             Self::Confirm(confirm) => confirm.run(session).await,
             Self::Cordon { name } => cordon(session, &name, true).await,
             Self::Uncordon { name } => cordon(session, &name, false).await,
@@ -146,6 +165,10 @@ pub(crate) fn details(got: &MachineView, now: Option<Timestamp>) -> String {
         ("state", state(got)),
         ("address", address(&got.host, got.port)),
         ("reach", reach(got.ssh.as_ref())),
+        (
+            "own agent",
+            got.ssh.as_ref().and_then(|ssh| ssh.adoption.as_ref()).map(own_agent).unwrap_or_default(),
+        ),
         ("host key", host_key(got)),
         ("labels", labels::shown(&got.labels)),
         ("pool", got.pool.as_ref().map(ToString::to_string).unwrap_or_default()),
@@ -165,6 +188,16 @@ fn reach(ssh: Option<&SshView>) -> String {
     let Some(ssh) = ssh else { return "agent".to_owned() };
     let through = ssh.jump.as_ref().map(|jump| format!(" through {jump}")).unwrap_or_default();
     format!("ssh as {} by {}{through}", ssh.user, ssh.auth)
+}
+
+fn own_agent(adoption: &AdoptionView) -> String {
+    let AdoptionView { stage, server, error } = adoption;
+    let stage = match stage {
+        Stage::Adopted => return format!("dials {server}"),
+        Stage::Adopting => format!("is to come, and to dial {server}"),
+        Stage::Releasing => "is to go".to_owned(),
+    };
+    error.as_ref().map_or(stage.clone(), |error| format!("{stage}: {error}"))
 }
 
 fn host_key(got: &MachineView) -> String {

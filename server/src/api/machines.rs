@@ -5,7 +5,7 @@ use super::path::Segment;
 use super::query::{Query, query};
 use super::{Routes, answered, any_of, body, created, get, header, ok, with};
 use crate::app::{App, MachineFilter};
-use model::wire::{MachineCreate, MachinePatch};
+use model::wire::{MachineAdopt, MachineCreate, MachinePatch};
 use warp::Filter;
 
 pub(super) fn routes(app: &App) -> Routes {
@@ -61,7 +61,22 @@ pub(super) fn routes(app: &App) -> Routes {
         .then(clean)
         .map(answered(app, "POST /v1/machines/{name}/clean"))
         .boxed();
-    any_of(list, [create, one, patch, retire, cleanings, clean])
+    let adopt = warp::path!("machines" / Segment / "adopt")
+        .and(warp::post())
+        .and(with(app))
+        .and(query(&[]))
+        .and(body::json())
+        .then(adopt)
+        .map(answered(app, "POST /v1/machines/{name}/adopt"))
+        .boxed();
+    let release_agent = warp::path!("machines" / Segment / "release-agent")
+        .and(warp::post())
+        .and(with(app))
+        .and(query(&[]))
+        .then(release_agent)
+        .map(answered(app, "POST /v1/machines/{name}/release-agent"))
+        .boxed();
+    any_of(list, [create, one, patch, retire, cleanings, clean, adopt, release_agent])
 }
 
 async fn create(
@@ -114,4 +129,19 @@ async fn cleanings(name: Segment, app: App, query: Result<Query, Fault>) -> Answ
 async fn clean(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
     query?;
     ok(app.machine_clean(&name.0).await?)
+}
+
+async fn adopt(
+    name: Segment,
+    app: App,
+    query: Result<Query, Fault>,
+    body: Result<MachineAdopt, Fault>,
+) -> Answer {
+    query?;
+    ok(app.machine_adopt(&name.0, body?).await?)
+}
+
+async fn release_agent(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+    query?;
+    ok(app.machine_release_agent(&name.0).await?)
 }

@@ -5,8 +5,12 @@ use crate::reach::ssh::{HostKey, KeyError, LONGEST_KEY, read_key};
 use crate::reconcile::Visitor;
 use crate::seal::{Credentials, Seal};
 use crate::store::{HostKeyChange, NewAccess};
+use model::adoption::{Adoption, AdoptionView};
 use model::ssh::{AuthKind, AwaitedKey, Secret, Ssh, SshAccess, SshView};
 use model::{Invalid, MachineName};
+
+pub(super) const NO_VISITS: &str =
+    "this server cannot visit machines over SSH: start it with `--agent-binary`, the agent to put there";
 
 /// As long as a line of a terminal, and no line break: sudo and sshd read one line.
 const LONGEST_PASSWORD: usize = 512;
@@ -18,12 +22,7 @@ pub(super) async fn parse(
     host: &str,
     visitor: Option<&Visitor>,
 ) -> Result<NewAccess, Refusal> {
-    let visitor = visitor.ok_or_else(|| {
-        Refusal::Conflict(
-            "this server cannot visit machines over SSH: start it with `--agent-binary`, the agent to put there"
-                .to_owned(),
-        )
-    })?;
+    let visitor = visitor.ok_or_else(|| Refusal::Conflict(NO_VISITS.to_owned()))?;
     // Behind a jump host the same address is another machine's.
     if access.jump.is_none() && visitor.ssh.forbids(host) {
         let why = "is link-local, multicast or where a cloud tells secrets: give another, or allow it by \
@@ -152,5 +151,10 @@ pub(super) fn view(ssh: Ssh) -> SshView {
         host_key: shown(ssh.host_key),
         offered_host_key: shown(ssh.offered),
         jump: ssh.jump,
+        adoption: ssh.adoption.map(|Adoption { stage, server, error, .. }| AdoptionView {
+            stage,
+            server,
+            error,
+        }),
     }
 }

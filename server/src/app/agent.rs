@@ -2,7 +2,7 @@
 
 use super::{App, Refusal};
 use crate::secret;
-use crate::store::Received;
+use crate::store::{Enrolled, Received};
 use jiff::SignedDuration;
 use model::session::is_session;
 use model::spec::Spec;
@@ -25,9 +25,10 @@ impl App {
         let token = secret::digest(&body.join_token);
         let enrolled = self.hub().store.machine_enrol(token, credential, self.hub().clock.now()).await?;
         tracing::info!(machine = %enrolled.machine, "enrolled");
-        self.hub().given_up(enrolled.replaced);
+        let Enrolled { machine, incarnation, goes_on, replaced, .. } = enrolled;
+        self.hub().given_up(replaced);
         let epoch = self.hub().store.epoch();
-        Ok(EnrolAnswer { machine: enrolled.machine, incarnation: enrolled.incarnation, epoch })
+        Ok(EnrolAnswer { machine, incarnation, epoch, goes_on })
     }
 
     /// Records the report, then answers when there is news for the machine, or after the hold.

@@ -5,10 +5,11 @@ use crate::secret;
 use crate::store::{MachineChange, NewMachine};
 use jiff::SignedDuration;
 use model::allocate::{is_free, without_spares};
+use model::dial::Dial;
 use model::machine::{Machine, Uids};
 use model::phase::{MachineState, machine_state};
 use model::wire::{
-    Availability, CleaningView, MachineCreate, MachineCreated, MachinePatch, MachineView, Page,
+    Availability, CleaningView, MachineAdopt, MachineCreate, MachineCreated, MachinePatch, MachineView, Page,
 };
 use model::{Invalid, Labels, MachineName};
 use std::collections::BTreeMap;
@@ -123,6 +124,26 @@ impl App {
     pub async fn machine_clean(&self, name: &str) -> Result<MachineView, Refusal> {
         let now = self.hub().clock.now();
         let machine = self.hub().store.machine_clean(name, now).await?;
+        self.hub().queue.add(machine.id);
+        Ok(view::machine(machine, now, self.hub().store.ttl()))
+    }
+
+    /// It is to get an agent of its own, which a visit puts there.
+    pub async fn machine_adopt(&self, name: &str, body: MachineAdopt) -> Result<MachineView, Refusal> {
+        let server = body.server.parse::<Dial>().map_err(|why| Invalid::new("server", why.to_string()))?;
+        if self.hub().visitor().is_none() {
+            return Err(Refusal::Conflict(access::NO_VISITS.to_owned()));
+        }
+        let now = self.hub().clock.now();
+        let machine = self.hub().store.machine_adopt(name, server, now).await?;
+        self.hub().queue.add(machine.id);
+        Ok(view::machine(machine, now, self.hub().store.ttl()))
+    }
+
+    /// It is to be visited again, and its agent to go.
+    pub async fn machine_release_agent(&self, name: &str) -> Result<MachineView, Refusal> {
+        let now = self.hub().clock.now();
+        let machine = self.hub().store.machine_release_agent(name, now).await?;
         self.hub().queue.add(machine.id);
         Ok(view::machine(machine, now, self.hub().store.ttl()))
     }

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> MachineView {
     let state = machine_state(&machine, now, ttl);
+    let visits = machine.ssh.as_ref().filter(|ssh| ssh.is_visited());
     let name = state.name().to_owned();
     let reason = match state {
         MachineState::Maintenance(why) => Some(why),
-        MachineState::Unreachable { .. } if machine.ssh.as_ref().is_some_and(|ssh| ssh.error.is_some()) => {
-            machine.ssh.as_ref().and_then(|ssh| ssh.error.clone())
+        MachineState::Unreachable { .. } if visits.is_some_and(|ssh| ssh.error.is_some()) => {
+            visits.and_then(|ssh| ssh.error.clone())
         }
-        MachineState::Unreachable { .. } if machine.ssh.is_some() => {
+        MachineState::Unreachable { .. } if visits.is_some() => {
             Some("not visited yet: that happens within a moment".to_owned())
         }
         MachineState::Unreachable { .. } if machine.seen_at.is_none() => {

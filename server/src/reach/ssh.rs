@@ -19,7 +19,7 @@ pub use agent::AgentFileError;
 pub use error::{Phase, SudoRefusal, VisitError};
 pub use key::{HostKey, KeyError, LONGEST_KEY, PrivateKey, read_key};
 
-use agent::AgentFiles;
+use agent::{AgentFiles, Asked};
 use connection::{Connection, Way};
 use exec::Output;
 use model::MachineId;
@@ -140,15 +140,19 @@ impl Ssh {
         self.0.way.scan(host, port, via).await
     }
 
-    /// Logs in, puts the agent there if it is not, and runs `berth-agent once` with this input; returns its answer.
+    /// Logs in, puts the agent there if it is not, and runs it with these arguments and this input; returns its answer.
     /// Visits to one machine wait for each other. Nothing is tried twice, but for a kept connection that was dead.
-    /// The input is asked for when it is sent, since it may tell the time.
+    ///
+    /// The arguments are words of a script of `sh` in one line, without `'`, `\` and `!`, and nothing secret. The input
+    /// is asked for when it is sent, since it may tell the time.
     pub async fn visit(
         &self,
         target: &Target,
+        arguments: &str,
         input: impl Fn() -> Vec<u8> + Sync,
     ) -> Result<Vec<u8>, VisitError> {
-        self.0.visit(target, &input).await
+        let asked = Asked { login: &target.login, arguments, input: &input };
+        self.0.visit(target, &asked).await
     }
 
     /// Whether this is an address where nobody visits. Of a name that is seen when it is resolved.
@@ -181,19 +185,19 @@ struct Use<'a> {
 }
 
 impl Pool {
-    async fn visit(&self, target: &Target, input: &Input<'_>) -> Result<Vec<u8>, VisitError> {
+    async fn visit(&self, target: &Target, asked: &Asked<'_>) -> Result<Vec<u8>, VisitError> {
         let slot = self.slot(target.machine);
         let _turn = slot.visiting.lock().await;
         let (connection, keeping) = self.connection(target).await?;
         let mut answer = Output::default();
-        match self.visit_over(&slot, connection, &target.login, input, &mut answer).await {
+        match self.visit_over(&slot, connection, asked, &mut answer).await {
             // It may have died long ago.
             Err(VisitError::Broken { .. }) if keeping == Keeping::Kept && answer.stdout.is_empty() => {}
             visited => return visited.map(|()| answer.stdout),
         }
         let (connection, _) = self.connection(target).await?;
         let mut answer = Output::default();
-        self.visit_over(&slot, connection, &target.login, input, &mut answer).await?;
+        self.visit_over(&slot, connection, asked, &mut answer).await?;
         Ok(answer.stdout)
     }
 
@@ -201,12 +205,11 @@ impl Pool {
         &self,
         slot: &Slot,
         connection: Arc<Connection>,
-        login: &Login,
-        input: &Input<'_>,
+        asked: &Asked<'_>,
         answer: &mut Output,
     ) -> Result<(), VisitError> {
         let mut using = Use { slot, connection, ended_well: false };
-        self.agents.visit(&using.connection, login, &self.way.timeouts, input, answer).await?;
+        self.agents.visit(&using.connection, asked, &self.way.timeouts, answer).await?;
         using.ended_well = true;
         Ok(())
     }

@@ -151,7 +151,8 @@ fn next(machine: &Machine, fails_at: Option<Timestamp>, now: Timestamp) -> Next 
 }
 
 fn next_unready(machine: &Machine, holding: &Holding, now: Timestamp) -> Next {
-    let unvisited = machine.ssh.as_ref().and_then(|ssh| ssh.error.as_deref());
+    let visits = machine.ssh.as_ref().filter(|ssh| ssh.is_visited());
+    let unvisited = visits.and_then(|ssh| ssh.error.as_deref());
     let said = holding.last_error.as_deref().or(unvisited).unwrap_or("its agent did not answer");
     let why = format!("machine `{}` could not be made ready: {said}", machine.name);
     if holding.refused {

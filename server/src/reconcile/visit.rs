@@ -4,9 +4,11 @@ use super::Hub;
 use crate::reach::VisitError;
 use crate::reach::ssh::{Auth, HostKey, LONGEST_KEY, Login, Ssh, Target, read_key};
 use crate::seal::{Credentials, Seal};
+use crate::secret;
 use crate::store::{Access, Failure, Itinerary};
 use anyhow::{Context, anyhow};
 use jiff::SignedDuration;
+use model::adoption::Step;
 use model::machine::Machine;
 use model::report::Report;
 use model::ssh::{AuthKind, Secret};
@@ -21,6 +23,8 @@ use tokio::sync::Semaphore;
 const ABREAST: usize = 64;
 /// After the database failed.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
+/// So long an agent that was put on a machine may take to enrol; the next try brings a new token.
+const JOIN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// What visits need.
 pub struct Visitor {
@@ -104,14 +108,29 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
         Err(Failure::NotFound(_)) => return Ok(()),
         other => other?,
     };
-    match go(hub, visitor, id, itinerary).await {
+    let step = itinerary.adoption.as_ref().and_then(|adoption| adoption.due(hub.clock.now()));
+    let errand = match step {
+        Some(Step::Overdue) => return hub.store.agent_overdue(id, hub.clock.now()).await,
+        Some(Step::Install) => match install(hub, id, &itinerary).await {
+            Err(Failure::NotFound(_)) => return Ok(()),
+            errand => errand?,
+        },
+        Some(Step::Uninstall) => Errand::Uninstall,
+        None => Errand::Look,
+    };
+    match go(hub, visitor, id, itinerary, &errand).await {
         Ok(Seen::Report(report)) => {
-            let received = hub.store.visit_made(id, *report, hub.clock.now()).await?;
+            let now = hub.clock.now();
+            let received = match errand {
+                Errand::Uninstall => hub.store.agent_released(id, *report, now).await?,
+                Errand::Look | Errand::Install { .. } => hub.store.visit_made(id, *report, now).await?,
+            };
             hub.metrics.visits.inc();
             hub.visits.lock().kept.insert(id, received.kept.clone());
             hub.heard(&received);
             Ok(())
         }
+        Ok(Seen::Installed) => hub.store.agent_installed(id, hub.clock.now()).await,
         Ok(Seen::HostKey(key)) => {
             hub.store.host_key_seen(id, key.to_string(), key.fingerprint(), hub.clock.now()).await
         }
@@ -121,14 +140,51 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
         Err(Trouble::Other(why)) => {
             tracing::warn!(machine = %id, why, "a visit failed");
             hub.metrics.visits_failed.inc();
-            hub.store.visit_failed(id, why, hub.clock.now()).await
+            match errand {
+                Errand::Look => hub.store.visit_failed(id, why, hub.clock.now()).await,
+                Errand::Install { .. } | Errand::Uninstall => {
+                    hub.store.adoption_failed(id, why, hub.clock.now()).await
+                }
+            }
         }
     }
+}
+
+/// What a visit is for.
+enum Errand {
+    Look,
+    Install {
+        server: String,
+        join_token: Secret,
+    },
+    /// And look.
+    Uninstall,
+}
+
+impl Errand {
+    /// As the agent over there is told it.
+    fn arguments(&self) -> String {
+        match self {
+            Self::Look => "once".to_owned(),
+            // Made of letters that need no more than this.
+            Self::Install { server, .. } => format!("install --server \"{server}\""),
+            Self::Uninstall => "uninstall".to_owned(),
+        }
+    }
+}
+
+/// A token for one more try.
+async fn install(hub: &Hub, id: MachineId, itinerary: &Itinerary) -> Result<Errand, Failure> {
+    let (token, now) = (secret::join_token(), hub.clock.now());
+    hub.store.adoption_token(id, secret::digest(&token), now + JOIN_WITHIN, now).await?;
+    let server = itinerary.adoption.as_ref().map(|adoption| adoption.server.clone()).unwrap_or_default();
+    Ok(Errand::Install { server, join_token: token.into() })
 }
 
 /// What a visit came to.
 enum Seen {
     Report(Box<Report>),
+    Installed,
     /// Of a machine of which none is pinned.
     HostKey(HostKey),
 }
@@ -147,8 +203,14 @@ impl From<VisitError> for Trouble {
     }
 }
 
-async fn go(hub: &Hub, visitor: &Visitor, id: MachineId, itinerary: Itinerary) -> Result<Seen, Trouble> {
-    let Itinerary { mut accesses, spec } = itinerary;
+async fn go(
+    hub: &Hub,
+    visitor: &Visitor,
+    id: MachineId,
+    itinerary: Itinerary,
+    errand: &Errand,
+) -> Result<Seen, Trouble> {
+    let Itinerary { mut accesses, spec, .. } = itinerary;
     let is_pinned = accesses[0].host_key.is_some();
     let (host, port) = (accesses[0].host.clone(), accesses[0].port);
     let jumps = if is_pinned { vec![] } else { accesses.split_off(1) };
@@ -167,10 +229,16 @@ async fn go(hub: &Hub, visitor: &Visitor, id: MachineId, itinerary: Itinerary) -
     let kept = hub.visits.lock().kept.get(&id).cloned().unwrap_or_default();
     // The time is told as it is when the machine hears it.
     let input = || {
+        if let Errand::Install { join_token, .. } = errand {
+            return join_token.expose().as_bytes().to_vec();
+        }
         let visit = Visit { now: hub.clock.now(), spec: spec.clone(), kept: kept.clone() };
         serde_json::to_vec(&visit).unwrap_or_default()
     };
-    let answer = visitor.ssh.visit(&target, input).await?;
+    let answer = visitor.ssh.visit(&target, &errand.arguments(), input).await?;
+    if let Errand::Install { .. } = errand {
+        return Ok(Seen::Installed);
+    }
     match serde_json::from_slice(&answer) {
         Ok(report) => Ok(Seen::Report(Box::new(report))),
         Err(error) => Err(Trouble::Other(format!("what the agent there answers is no report: {error}"))),

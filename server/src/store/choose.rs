@@ -3,7 +3,7 @@
 use super::machine::with_holdings;
 use super::row::{MachineRow, readable};
 use super::schema::{assignment, machine, pool};
-use super::{Conn, Failure};
+use super::{Conn, Failure, ssh};
 use diesel::prelude::*;
 use model::allocate::{Shortage, Want, allocate, is_free, without_spares};
 use model::machine::Machine;
@@ -44,10 +44,14 @@ pub(crate) fn choose(
     let mut cursor = String::new();
     let mut limit = i64::from(want.count()) + MORE_CANDIDATES;
     loop {
-        let page = unheld(conn, &cursor, limit)?;
-        let last = page.last().map(|(row, _)| row.id.clone());
-        let whole = (page.len() as i64) < limit;
-        let machines = page.into_iter().map(|(row, spare)| Ok((row.into_machine(None, None)?, spare)));
+        let (rows, spares_of): (Vec<_>, Vec<_>) = unheld(conn, &cursor, limit)?.into_iter().unzip();
+        let last = rows.last().map(|row| row.id.clone());
+        let whole = (rows.len() as i64) < limit;
+        let mut visited = ssh::of_machines(conn, &rows)?;
+        let machines = rows.into_iter().zip(spares_of).map(|(row, spare)| {
+            let ssh = visited.remove(&row.id).transpose()?;
+            Ok((row.into_machine(None, ssh)?, spare))
+        });
         for (machine, spare) in readable(machines) {
             if let (Spares::KeptBack, Some(pool), Some(1..)) = (spares, &machine.pool, spare) {
                 kept_back.insert(pool.clone(), spare.unwrap_or_default() as u32);

@@ -1,5 +1,6 @@
 //! How an agent becomes a machine: once, with a join token.
 
+use super::adopt;
 use super::event::{About, record};
 use super::machine::{add_join_token, held, refuse_gone};
 use super::replace::{GiveUp, give_up, replace};
@@ -15,6 +16,8 @@ pub struct Enrolled {
     pub id: MachineId,
     pub machine: MachineName,
     pub incarnation: Incarnation,
+    /// It was visited until now.
+    pub goes_on: bool,
     /// Of the incarnation before.
     pub replaced: GiveUp,
 }
@@ -53,32 +56,44 @@ impl Store {
             let row: MachineRow =
                 machine::table.find(&machine_id).select(MachineRow::as_select()).first(conn)?;
             refuse_gone(&row)?;
+            let id: MachineId = text("machine.id", &row.id)?;
+            let goes_on = adopt::of(conn, id)?.is_some();
             match used_by {
                 // Once another has enrolled as this machine, the former one's token is as old as the former one.
                 Some(by) if by == credential && row.credential.as_ref() == Some(&by) => {
                     let incarnation = row.incarnation.as_deref().ok_or_else(unknown)?;
                     let incarnation = text("machine.incarnation", incarnation)?;
-                    return enrolled(&row, incarnation, GiveUp::default());
+                    return enrolled(&row, incarnation, goes_on, GiveUp::default());
                 }
                 None if micros(now) < expires_at => {}
                 Some(_) | None => return Err(unknown()),
             }
-            let incarnation = Incarnation::new(now);
             diesel::update(join_token::table.find(&token))
                 .set(join_token::credential.eq(&credential))
                 .execute(conn)?;
+            if let Some(incarnation) = row.incarnation.as_deref().filter(|_| goes_on) {
+                adopt::adopted(conn, id, &row, &credential, now)?;
+                let incarnation = text("machine.incarnation", incarnation)?;
+                return enrolled(&row, incarnation, goes_on, GiveUp::default());
+            }
+            let incarnation = Incarnation::new(now);
             begin(conn, &row, &credential, incarnation)?;
             record(conn, now, "machine.enrolled", About { machine: Some(&row.name), ..About::default() })?;
             let replaced = replace_holder(conn, &row, ttl, now)?;
-            enrolled(&row, incarnation, replaced)
+            enrolled(&row, incarnation, goes_on, replaced)
         })
         .await
     }
 }
 
-fn enrolled(row: &MachineRow, incarnation: Incarnation, replaced: GiveUp) -> Result<Enrolled, Failure> {
+fn enrolled(
+    row: &MachineRow,
+    incarnation: Incarnation,
+    goes_on: bool,
+    replaced: GiveUp,
+) -> Result<Enrolled, Failure> {
     let (id, machine) = (text("machine.id", &row.id)?, text("machine.name", &row.name)?);
-    Ok(Enrolled { id, machine, incarnation, replaced })
+    Ok(Enrolled { id, machine, incarnation, goes_on, replaced })
 }
 
 /// Nothing that was seen before says anything about this incarnation: it has to be seen clean first. UIDs go on, since

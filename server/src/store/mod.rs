@@ -3,6 +3,7 @@
 //! Writes go through one writer and are committed in groups; reads have connections of their own. Functions are named
 //! noun first, and take `now` as an argument.
 
+mod adopt;
 mod choose;
 mod cleaning;
 mod connection;

@@ -112,6 +112,13 @@ diesel::table! {
         failures -> BigInt,
         tried_at -> Nullable<BigInt>,
         error -> Nullable<Text>,
+        adopt_server -> Nullable<Text>,
+        agent_installed_at -> Nullable<BigInt>,
+        adopted_at -> Nullable<BigInt>,
+        release_asked_at -> Nullable<BigInt>,
+        adopt_failures -> BigInt,
+        adopt_tried_at -> Nullable<BigInt>,
+        adopt_error -> Nullable<Text>,
     }
 }
 diesel::joinable!(assignment -> machine (machine_id));

@@ -1,5 +1,6 @@
-//! How machines without an agent are reached, and what visits came to.
+//! How machines without an agent of their own are reached, and what visits came to.
 
+use super::adopt::{self, AdoptionRow};
 use super::event::{About, record};
 use super::machine::{by_id, spec_of};
 use super::report::{Received, receive_visit};
@@ -7,6 +8,7 @@ use super::row::{MachineRow, micros, number, readable, text, time_option};
 use super::schema::{machine, ssh_access};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
+use model::adoption::{Adoption, Stage};
 use model::report::Report;
 use model::session::Quarantine;
 use model::spec::Spec;
@@ -51,6 +53,7 @@ pub struct Itinerary {
     /// The machine, and those through which it is reached, the nearest to us last.
     pub accesses: Vec<Access>,
     pub spec: Spec,
+    pub adoption: Option<Adoption>,
 }
 
 /// A machine may be behind another one, and that one behind another, but not for ever.
@@ -82,7 +85,11 @@ impl Store {
             let row: MachineRow =
                 machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
             let spec = spec_of(conn, epoch, &row)?;
-            Ok(Itinerary { accesses: accesses(conn, row)?, spec })
+            let adoption = adopt::of(conn, id)?;
+            if adoption.as_ref().is_some_and(|adoption| adoption.stage == Stage::Adopted) {
+                return Err(Failure::NotFound(format!("machine `{}` has an agent of its own", row.name)));
+            }
+            Ok(Itinerary { accesses: accesses(conn, row)?, spec, adoption })
         })
         .await
     }
@@ -155,6 +162,10 @@ impl Store {
     pub async fn visit_failed(&self, id: MachineId, why: String, now: Timestamp) -> Result<(), Failure> {
         self.write(move |conn| {
             let Some(row) = access(conn, &id.to_string())? else { return Ok(()) };
+            // Its agent has enrolled meanwhile, and lets nobody else work there.
+            if adopt::of(conn, id)?.is_some_and(|adoption| adoption.stage == Stage::Adopted) {
+                return Ok(());
+            }
             tried(conn, id, row.failures + 1, Some(&why), now)?;
             if row.failures == 0 {
                 note(conn, id, "machine.visit_failed", &why, now)?;
@@ -328,7 +339,7 @@ fn accesses(conn: &mut Conn, row: MachineRow) -> Result<Vec<Access>, Failure> {
     Ok(accesses)
 }
 
-/// How each of these is reached that has no agent.
+/// How each of these is reached over SSH.
 pub(crate) fn of_machines(
     conn: &mut Conn,
     rows: &[MachineRow],
@@ -339,12 +350,15 @@ pub(crate) fn of_machines(
         return Ok(HashMap::new());
     }
     let jumps = diesel::alias!(machine as jumps);
-    let rows: Vec<(SshRow, Option<String>)> = ssh_access::table
+    let rows: Vec<(SshRow, AdoptionRow, Option<String>)> = ssh_access::table
         .left_join(jumps.on(jumps.field(machine::id).nullable().eq(ssh_access::jump)))
         .filter(ssh_access::machine_id.eq_any(ids))
-        .select((SshRow::as_select(), jumps.field(machine::name).nullable()))
+        .select((SshRow::as_select(), AdoptionRow::as_select(), jumps.field(machine::name).nullable()))
         .load(conn)?;
-    Ok(rows.into_iter().map(|(row, jump)| (row.machine_id.clone(), row.into_ssh(jump))).collect())
+    let ssh = |(row, adoption, jump): (SshRow, AdoptionRow, _)| {
+        (row.machine_id.clone(), adoption.into_adoption().and_then(|adoption| row.into_ssh(jump, adoption)))
+    };
+    Ok(rows.into_iter().map(ssh).collect())
 }
 
 impl SshRow {
@@ -355,7 +369,7 @@ impl SshRow {
             .transpose()
     }
 
-    fn into_ssh(self, jump: Option<String>) -> Result<Ssh, Failure> {
+    fn into_ssh(self, jump: Option<String>, adoption: Option<Adoption>) -> Result<Ssh, Failure> {
         let awaited = self.awaited()?;
         Ok(Ssh {
             user: self.username,
@@ -367,6 +381,7 @@ impl SshRow {
             failures: number("ssh_access.failures", self.failures)?,
             tried_at: time_option(self.tried_at)?,
             error: self.error,
+            adoption,
         })
     }
 
@@ -384,7 +399,13 @@ impl SshRow {
     }
 }
 
-fn note(conn: &mut Conn, id: MachineId, kind: &str, detail: &str, now: Timestamp) -> Result<(), Failure> {
+pub(crate) fn note(
+    conn: &mut Conn,
+    id: MachineId,
+    kind: &str,
+    detail: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
     let found = by_id(conn, &id.to_string())?;
     record(conn, now, kind, About { machine: Some(found.name.as_str()), detail, ..About::default() })
 }

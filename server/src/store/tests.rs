@@ -3,12 +3,14 @@
 use super::choose::{Spares, choose};
 use super::*;
 use diesel::connection::SimpleConnection;
+use model::adoption::Stage;
 use model::allocate::Want;
 use model::cleaning::{Cleaning, Residue};
 use model::machine::{Machine, Uids};
 use model::pool::AfterUse;
 use model::report::Report;
 use model::reservation::OnFailure;
+use model::ssh::AuthKind;
 use model::wire::SyncRequest;
 use model::{Labels, MachineName, ReservationId};
 use std::collections::BTreeSet;
@@ -68,9 +70,13 @@ impl Bench {
     }
 
     async fn reserve(&self, name: &str) -> ReservationId {
+        self.try_reserve(name, Want::Count { count: 1, labels: Labels::default() }).await.unwrap()
+    }
+
+    async fn try_reserve(&self, name: &str, want: Want) -> Result<ReservationId, Failure> {
         let new = NewReservation {
             username: name.parse().unwrap(),
-            want: Want::Count { count: 1, labels: Labels::default() },
+            want,
             account: StoredAccount {
                 password_hash: None,
                 ssh_keys: vec![],
@@ -81,7 +87,7 @@ impl Bench {
             expires_at: at(50),
             on_failure: OnFailure::Keep,
         };
-        self.store.reservation_create(new, None, at(2)).await.unwrap().0.id
+        Ok(self.store.reservation_create(new, None, at(2)).await?.0.id)
     }
 
     async fn poison(&self, sql: String) {
@@ -226,4 +232,136 @@ async fn a_pools_machine_in_quarantine_is_destroyed_once_it_is_retired() {
     assert_eq!(bench.store.machine_gone(machine.id, at(6)).await.unwrap().reservation, Some(id));
     let seats = bench.store.reservation_get(id).await.unwrap().seats;
     assert_eq!((seats[0].cleaned_at, seats[1].cleaned_at), (Some(at(6)), None));
+}
+
+impl Bench {
+    /// One that was visited.
+    async fn visited(&self, name: &str) -> Machine {
+        let ssh = NewAccess {
+            user: "root".to_owned(),
+            auth: AuthKind::Password,
+            key_file: None,
+            sealed: Box::new(|_| String::new()),
+            host_key: Some(HostKeyChange::Pin {
+                line: "ssh-ed25519 AAAA".into(),
+                fingerprint: String::new(),
+            }),
+            jump: None,
+        };
+        let new = NewMachine {
+            name: name.parse().unwrap(),
+            host: name.to_owned(),
+            port: 22,
+            labels: Labels::default(),
+            pool: None,
+            ssh: Some(ssh),
+            uids: Uids::default(),
+            join: None,
+        };
+        let (machine, _) = self.store.machine_create(new, None, at(0)).await.unwrap();
+        let report = Report { generation: machine.generation, ..Report::default() };
+        self.store.visit_made(machine.id, report, at(1)).await.unwrap();
+        machine
+    }
+
+    /// One that somebody wants to have an agent.
+    async fn adopting(&self, name: &str) -> Machine {
+        self.visited(name).await;
+        let door = "unix:/run/berth/agent.sock".parse().unwrap();
+        let machine = self.store.machine_adopt(name, door, at(1)).await.unwrap();
+        self.store.adoption_token(machine.id, "token".into(), at(100), at(1)).await.unwrap();
+        machine
+    }
+
+    async fn stage(&self, name: &str) -> Option<Stage> {
+        self.store.machine_get(name).await.unwrap().ssh.unwrap().stage()
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_log_in_leaves_out_one_machine() {
+    let bench = Bench::new();
+    let poisoned = bench.visited("m1").await;
+    let whole = bench.visited("m2").await;
+    bench.poison(format!("UPDATE ssh_access SET auth = '' WHERE machine_id = '{}'", poisoned.id)).await;
+    let listed = bench.store.machine_list(None, 10).await.unwrap();
+    assert_eq!(listed.iter().map(|machine| machine.id).collect::<Vec<_>>(), [whole.id]);
+    let id = bench.reserve("alice").await;
+    assert_eq!(bench.store.reservation_get(id).await.unwrap().seats[0].machine, whole.id);
+    assert!(bench.store.itinerary(poisoned.id).await.is_err());
+    assert_eq!(bench.store.itinerary(whole.id).await.unwrap().accesses.len(), 1);
+}
+
+#[tokio::test]
+async fn a_machine_without_a_confirmed_host_key_is_not_lent() {
+    let bench = Bench::new();
+    bench.visited("m1").await;
+    let await_another = MachineChange {
+        labels: None,
+        cordoned: None,
+        address: None,
+        ssh: None,
+        host_key: Some(HostKeyChange::Await("accept-new".parse().unwrap())),
+    };
+    bench.store.machine_patch("m1", await_another, at(2)).await.unwrap();
+    let refused = bench.try_reserve("alice", Want::Count { count: 1, labels: Labels::default() }).await;
+    assert!(matches!(refused, Err(Failure::Shortage(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn whoever_is_on_a_machine_stays_when_its_agent_comes() {
+    let bench = Bench::new();
+    let machine = bench.adopting("m1").await;
+    let id = bench.reserve("alice").await;
+    let enrol = || bench.store.machine_enrol("token".into(), "credential of m1".into(), at(3));
+    for _ in 0..2 {
+        let enrolled = enrol().await.unwrap();
+        assert!(enrolled.goes_on && enrolled.replaced.reservation.is_none(), "{enrolled:?}");
+        assert_eq!(Some(enrolled.incarnation), machine.incarnation);
+    }
+    let adopted = bench.store.machine_get("m1").await.unwrap();
+    assert_eq!(adopted.holding.map(|holding| (holding.reservation, holding.ended_at)), Some((id, None)));
+    assert_eq!((adopted.seen_at, bench.stage("m1").await), (Some(at(1)), Some(Stage::Adopted)));
+    let spec = bench.letter("m1", Report::default()).await.unwrap().spec;
+    assert_eq!(spec.map(|spec| spec.accounts.len()), Some(1));
+    // A visit that was under way, and found the agent at work, says nothing of the machine.
+    bench.store.visit_failed(machine.id, "busy".into(), at(4)).await.unwrap();
+    assert_eq!(bench.store.machine_get("m1").await.unwrap().ssh.unwrap().error, None);
+    assert!(matches!(bench.store.itinerary(machine.id).await, Err(Failure::NotFound(_))));
+}
+
+#[tokio::test]
+async fn an_agent_that_is_to_go_lets_nobody_in_and_does_not_come_back() {
+    let bench = Bench::new();
+    let machine = bench.adopting("m1").await;
+    bench.store.machine_enrol("token".into(), "credential of m1".into(), at(2)).await.unwrap();
+    bench.store.adoption_token(machine.id, "late".into(), at(100), at(2)).await.unwrap_err();
+    bench.store.machine_release_agent("m1", at(3)).await.unwrap();
+    let ask = Want::Named(vec!["m1".parse().unwrap()]);
+    let refused = bench.try_reserve("alice", ask).await;
+    assert!(matches!(refused, Err(Failure::Shortage(_))), "{refused:?}");
+    let report = Report { generation: machine.generation, ..Report::default() };
+    bench.store.agent_released(machine.id, report, at(4)).await.unwrap();
+    assert_eq!(bench.stage("m1").await, None);
+    assert!(matches!(bench.letter("m1", Report::default()).await, Err(Failure::Unauthorised(_))));
+    let again = bench.store.machine_enrol("token".into(), "credential of m1".into(), at(5)).await;
+    assert!(matches!(again, Err(Failure::Unauthorised(_))), "{again:?}");
+    bench.reserve("alice").await;
+    let refused = bench.store.machine_release_agent("m1", at(6)).await;
+    assert!(matches!(refused, Err(Failure::Conflict(_))));
+}
+
+#[tokio::test]
+async fn a_token_that_was_not_used_ends_with_the_wish() {
+    let bench = Bench::new();
+    let machine = bench.adopting("m1").await;
+    bench.store.agent_installed(machine.id, at(2)).await.unwrap();
+    bench.store.agent_overdue(machine.id, at(62)).await.unwrap();
+    let adoption = bench.store.machine_get("m1").await.unwrap().ssh.unwrap().adoption.unwrap();
+    assert_eq!((adoption.installed_at, adoption.failures), (None, 1));
+    assert!(adoption.error.unwrap().contains("unix:/run/berth/agent.sock"));
+    bench.store.machine_release_agent("m1", at(63)).await.unwrap();
+    let late = bench.store.machine_enrol("token".into(), "credential".into(), at(64)).await;
+    assert!(matches!(late, Err(Failure::Unauthorised(_))), "{late:?}");
+    assert_eq!(bench.stage("m1").await, Some(Stage::Releasing));
 }

@@ -32,6 +32,7 @@ async fn enrolling_sends_the_digest_only_and_may_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let enrolled = EnrolAnswer {
+        goes_on: false,
         machine: "m1".parse().unwrap(),
         incarnation: id(2).parse().unwrap(),
         epoch: id(1).parse().unwrap(),

@@ -31,7 +31,8 @@ async fn all_are_visited(sshd: &Sshd) {
     let ssh = ssh_with(&[&sshd.container], "cat", patient());
     let targets: Vec<Target> = (0..MACHINES).map(|_| sshd.target()).collect();
     for round in [1, 2] {
-        let visits = join_all(targets.iter().map(|target| ssh.visit(target, || b"seen".into()))).await;
+        let visits =
+            join_all(targets.iter().map(|target| ssh.visit(target, "once", || b"seen".into()))).await;
         for visit in visits {
             assert_eq!(visit.unwrap(), b"seen", "round {round}");
         }

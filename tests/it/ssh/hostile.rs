@@ -30,7 +30,7 @@ async fn a_visit_may_be_cut_or_frozen_at_any_byte() {
     let ssh = ssh_with(&[&sshd.container], "cat", short());
     let unhurried = ssh_with(&[&sshd.container], "cat", patient());
     let between = Between::passing(sshd.port).await;
-    unhurried.visit(&through(&between, &sshd), || b"whole".into()).await.unwrap();
+    unhurried.visit(&through(&between, &sshd), "once", || b"whole".into()).await.unwrap();
     let (from_machine, from_us) = between.seen();
     let mut faults = Vec::new();
     for then in [Then::Silent, Then::Closed] {
@@ -41,7 +41,7 @@ async fn a_visit_may_be_cut_or_frozen_at_any_byte() {
     }
     let visits = futures_util::stream::iter(faults).map(async |fault| {
         let between = Between::start(sshd.port, Some(fault)).await;
-        (fault, ssh.visit(&through(&between, &sshd), || b"whole".into()).await)
+        (fault, ssh.visit(&through(&between, &sshd), "once", || b"whole".into()).await)
     });
     let visits: Vec<_> = visits.buffer_unordered(AT_ONCE).collect().await;
     for (fault, visit) in &visits {
@@ -57,7 +57,7 @@ async fn a_visit_may_be_cut_or_frozen_at_any_byte() {
         assert!(phases.iter().any(|of| of == phase), "nothing failed in {phase}: {phases:?}");
     }
     assert!(phases.len() > visits.len() / 2, "most cuts are felt: {phases:?}");
-    assert_eq!(unhurried.visit(&sshd.target(), || b"whole".into()).await.unwrap(), b"whole");
+    assert_eq!(unhurried.visit(&sshd.target(), "once", || b"whole".into()).await.unwrap(), b"whole");
 }
 
 fn phase(error: &VisitError) -> String {
@@ -79,15 +79,17 @@ async fn an_upload_that_is_cut_or_frozen_leaves_nothing_to_run() {
         for part in [1, 5, 9] {
             let fault = Fault { from: Side::Us, after: size * part / 10, then };
             let between = Between::start(sshd.port, Some(fault)).await;
-            let error =
-                ssh_within(short()).visit(&through(&between, &sshd), || b"".into()).await.unwrap_err();
+            let error = ssh_within(short())
+                .visit(&through(&between, &sshd), "once", || b"".into())
+                .await
+                .unwrap_err();
             assert!(matches!(error, VisitError::TimedOut { .. } | VisitError::Broken { .. }), "{error}");
             let agents = sshd.agents();
             let whole = |line: &str| line.rsplit('-').next().is_some_and(|name| name.len() == 16);
             assert!(!agents.lines().any(whole), "{agents}");
         }
     }
-    assert!(super::is_report(&super::ssh().visit(&sshd.target(), || b"".into()).await.unwrap()));
+    assert!(super::is_report(&super::ssh().visit(&sshd.target(), "once", || b"".into()).await.unwrap()));
     assert_eq!(sshd.agents().lines().count(), 1, "what was cut short is gone: {}", sshd.agents());
 }
 
@@ -121,7 +123,7 @@ async fn a_gigabyte_before_the_log_in_is_not_listened_to() {
         (b"SSH-2.0-x\r\n", packet),
     ] {
         let (port, said) = talker(begin, again).await;
-        let error = ssh.visit(&Target { port, ..sshd.target() }, || b"".into()).await.unwrap_err();
+        let error = ssh.visit(&Target { port, ..sshd.target() }, "once", || b"".into()).await.unwrap_err();
         assert!(
             matches!(
                 error,
@@ -142,7 +144,7 @@ async fn a_swapped_host_key_ends_it_before_anything_secret_is_sent() {
     let between = Between::passing(liar.port).await;
     for login in [sshd.by_password("root"), sshd.by_key("root")] {
         let target = Target { port: between.port, ..sshd.target_by(login) };
-        let error = ssh_within(short()).visit(&target, || b"the spec".into()).await.unwrap_err();
+        let error = ssh_within(short()).visit(&target, "once", || b"the spec".into()).await.unwrap_err();
         assert!(error.is_host_key(), "{error}");
         let VisitError::HostKeyChanged { pinned, seen } = &error else { panic!("{error}") };
         assert_eq!((pinned, seen), (&sshd.host_key(), &liar.host_key));
@@ -152,7 +154,7 @@ async fn a_swapped_host_key_ends_it_before_anything_secret_is_sent() {
     // Whoever confirms that key is asked in vain: the liar does listen.
     let target = Target { port: liar.port, ..pinned(sshd.target(), liar.host_key.clone()) };
     let target = Target { login: sshd.by_password("root"), ..target };
-    let error = ssh_within(short()).visit(&target, || b"the spec".into()).await.unwrap_err();
+    let error = ssh_within(short()).visit(&target, "once", || b"the spec".into()).await.unwrap_err();
     assert!(matches!(error, VisitError::LogInRefused { .. }), "{error}");
     // It then offers to ask, but asks nothing.
     assert_eq!(liar.heard(), [format!("password {PASSWORD}"), "prompt".to_owned()]);
@@ -171,11 +173,11 @@ async fn a_scan_tells_nothing() {
 async fn an_answer_has_an_end() {
     let sshd = Sshd::debian("");
     let ssh = ssh_with(&[&sshd.container], "cat /dev/zero", patient());
-    let error = ssh.visit(&sshd.target(), || b"".into()).await.unwrap_err();
+    let error = ssh.visit(&sshd.target(), "once", || b"".into()).await.unwrap_err();
     assert!(matches!(error, VisitError::AnswerTooLong), "{error}");
     let much = "head -c 100000000 /dev/zero >&2; echo the end >&2; cat; exit 4";
     let ssh = ssh_with(&[&sshd.container], much, patient());
-    let error = ssh.visit(&sshd.target(), || b"".into()).await.unwrap_err();
+    let error = ssh.visit(&sshd.target(), "once", || b"".into()).await.unwrap_err();
     let VisitError::AgentFailed { code: Some(4), said } = &error else { panic!("{error}") };
     assert!(said.ends_with("the end") && said.len() <= 1024, "{said}");
 }
@@ -211,7 +213,7 @@ async fn each_proof_is_shown_once() {
         host_key: liar.host_key.clone(),
         jump: None,
     };
-    let error = ssh_within(short()).visit(&target, || b"".into()).await.unwrap_err();
+    let error = ssh_within(short()).visit(&target, "once", || b"".into()).await.unwrap_err();
     assert!(matches!(error, VisitError::LogInRefused { .. }), "{error}");
     assert_eq!(liar.heard(), ["key"]);
 }

@@ -59,16 +59,19 @@ async fn a_machine_behind_another_is_visited() {
     let jump = place.jump.target();
     let target = place.target(jump.clone());
     let direct = Target { jump: None, ..target.clone() };
-    assert!(matches!(ssh.visit(&direct, || input().into()).await, Err(VisitError::NoSuchName { .. })));
+    assert!(matches!(
+        ssh.visit(&direct, "once", || input().into()).await,
+        Err(VisitError::NoSuchName { .. })
+    ));
     assert_eq!(ssh.scan("inner", 2222, Some(&jump)).await.unwrap(), place.inner.host_key());
     for _ in 0..2 {
-        assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()));
+        assert!(is_report(&ssh.visit(&target, "once", || input().into()).await.unwrap()));
     }
     assert_eq!((place.jump.count("Accepted"), place.inner.count("Accepted")), (1, 1));
     assert_eq!(place.jump.agents(), "", "nothing is left on the way");
     // Another connection to the jump host, so another one through it.
     ssh.forget(jump.machine);
-    assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()));
+    assert!(is_report(&ssh.visit(&target, "once", || input().into()).await.unwrap()));
     assert_eq!((place.jump.count("Accepted"), place.inner.count("Accepted")), (2, 2));
 }
 
@@ -80,7 +83,8 @@ async fn many_machines_share_the_way() {
     let targets: Vec<Target> = (0..20).map(|_| place.target(jump.clone())).collect();
     // The jump host is a machine, too.
     let visits =
-        join_all(targets.iter().chain([&jump]).map(|target| ssh.visit(target, || b"seen".into()))).await;
+        join_all(targets.iter().chain([&jump]).map(|target| ssh.visit(target, "once", || b"seen".into())))
+            .await;
     for visit in visits {
         assert_eq!(visit.unwrap(), b"seen");
     }
@@ -93,21 +97,23 @@ async fn a_way_that_went_silent_is_left_after_one_visit() {
     let between = Between::passing(place.jump.port).await;
     let ssh = ssh_within(Timeouts { connect: Duration::from_secs(3), ..patient() });
     let target = place.target(Target { port: between.port, ..place.jump.target() });
-    assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()));
+    assert!(is_report(&ssh.visit(&target, "once", || input().into()).await.unwrap()));
     between.stop_all(Then::Silent);
-    let error = ssh.visit(&target, || input().into()).await.unwrap_err();
+    let error = ssh.visit(&target, "once", || input().into()).await.unwrap_err();
     assert!(matches!(error, VisitError::TimedOut { .. }), "{error}");
-    assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()));
+    assert!(is_report(&ssh.visit(&target, "once", || input().into()).await.unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_on_the_way_is_said_of_the_way() {
     let place = Place::new("-o AllowTcpForwarding=no");
-    let error = ssh().visit(&place.target(place.jump.target()), || input().into()).await.unwrap_err();
+    let error = ssh().visit(&place.target(place.jump.target()), "once", || input().into()).await.unwrap_err();
     assert!(matches!(error, VisitError::NotForwarded { .. }), "{error}");
     let other = key_pair("ed25519", "").1.parse().unwrap();
-    let error =
-        ssh().visit(&place.target(pinned(place.jump.target(), other)), || input().into()).await.unwrap_err();
+    let error = ssh()
+        .visit(&place.target(pinned(place.jump.target(), other)), "once", || input().into())
+        .await
+        .unwrap_err();
     assert!(!error.is_host_key(), "it is not the machine's");
     let VisitError::AtJump { error, .. } = error else { panic!("{error}") };
     assert!(error.is_host_key(), "{error}");

@@ -16,7 +16,7 @@ async fn openssh_is_visited_by_password_and_by_key() {
     let by_rsa = Login { auth: Auth::Key(read_key(&rsa, None).unwrap()), ..sshd.by_key("root") };
     let ssh = ssh();
     for login in [sshd.by_password("root"), sshd.by_key("root"), by_rsa] {
-        assert!(is_report(&ssh.visit(&sshd.target_by(login), || input().into()).await.unwrap()));
+        assert!(is_report(&ssh.visit(&sshd.target_by(login), "once", || input().into()).await.unwrap()));
     }
     assert_eq!((sshd.count("Accepted password"), sshd.count("Accepted publickey")), (1, 2));
     assert_eq!(sshd.count("Failed"), 0);
@@ -26,10 +26,10 @@ async fn openssh_is_visited_by_password_and_by_key() {
 async fn a_host_that_asks_by_prompt_alone_is_answered_once() {
     let sshd = Sshd::debian("-o PasswordAuthentication=no -o KbdInteractiveAuthentication=yes -o UsePAM=yes");
     let target = sshd.target_by(sshd.by_password("root"));
-    assert!(is_report(&ssh().visit(&target, || input().into()).await.unwrap()));
+    assert!(is_report(&ssh().visit(&target, "once", || input().into()).await.unwrap()));
     assert_eq!(sshd.count("Accepted keyboard-interactive"), 1);
     let wrong = Login { auth: Auth::Password(secret("wrong")), ..sshd.by_password("root") };
-    let error = ssh().visit(&sshd.target_by(wrong), || input().into()).await.unwrap_err();
+    let error = ssh().visit(&sshd.target_by(wrong), "once", || input().into()).await.unwrap_err();
     assert!(matches!(error, VisitError::LogInRefused { .. }), "{error}");
     assert_eq!(sshd.count("PAM: Authentication failure"), 1, "{}", sshd.log());
 }
@@ -52,7 +52,7 @@ async fn dropbear_is_visited(image: &str) {
     for login in [sshd.by_password("root"), sshd.by_key("root")] {
         let target = sshd.target_by(login);
         for _ in 0..2 {
-            assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()));
+            assert!(is_report(&ssh.visit(&target, "once", || input().into()).await.unwrap()));
         }
     }
     assert_eq!((sshd.count("Password auth succeeded"), sshd.count("Pubkey auth succeeded")), (1, 1));
@@ -68,7 +68,7 @@ async fn a_wrong_log_in_is_tried_once_and_says_what_is_offered() {
         (Auth::Key(read_key(&stranger, None).unwrap()), "Failed publickey for root"),
     ] {
         let target = sshd.target_by(Login { auth, ..sshd.by_key("root") });
-        let error = ssh().visit(&target, || input().into()).await.unwrap_err();
+        let error = ssh().visit(&target, "once", || input().into()).await.unwrap_err();
         let VisitError::LogInRefused { user, offered } = &error else { panic!("{error}") };
         assert_eq!((user.as_str(), offered.join(",").as_str()), ("root", "publickey,password"));
         assert!(!error.to_string().contains("not-the-password"));
@@ -85,7 +85,7 @@ async fn the_pinned_key_is_asked_for_where_there_are_several() {
         let line = fs::read_to_string(sshd.container.path(&format!("/etc/ssh/ssh_host_{kind}_key.pub")));
         let host_key: HostKey = line.unwrap().parse().unwrap();
         let target = tests::sshd::pinned(sshd.target(), host_key);
-        assert!(is_report(&ssh.visit(&target, || input().into()).await.unwrap()), "{kind}");
+        assert!(is_report(&ssh.visit(&target, "once", || input().into()).await.unwrap()), "{kind}");
     }
     assert_eq!(ssh.scan("127.0.0.1", sshd.port, None).await.unwrap(), sshd.host_key());
     assert_eq!(sshd.count("Accepted"), 3, "a scan logs nobody in");
@@ -104,7 +104,7 @@ async fn what_cannot_be_reached_is_said() {
     ] {
         let elsewhere = server::reach::ssh::Target { host: host.to_owned(), port, ..target.clone() };
         for error in [
-            ssh.visit(&elsewhere, || input().into()).await.unwrap_err(),
+            ssh.visit(&elsewhere, "once", || input().into()).await.unwrap_err(),
             ssh.scan(host, port, None).await.unwrap_err(),
         ] {
             assert!(error.to_string().contains(expected), "{error}");

@@ -41,7 +41,7 @@ async fn whoever_may_becomes_root(image: &str) {
         let ssh = ssh();
         for _ in 0..2 {
             assert!(
-                is_report(&ssh.visit(&target, || input().into()).await.unwrap()),
+                is_report(&ssh.visit(&target, "once", || input().into()).await.unwrap()),
                 "{sudoers} {}",
                 password.is_some()
             );
@@ -79,7 +79,8 @@ async fn refusals_say_what_to_do(image: &str) {
 }
 
 async fn refusal(sshd: &Sshd, password: Option<&str>) -> SudoRefusal {
-    let error = ssh().visit(&sshd.target_by(with_sudo(sshd, password)), || input().into()).await.unwrap_err();
+    let error =
+        ssh().visit(&sshd.target_by(with_sudo(sshd, password)), "once", || input().into()).await.unwrap_err();
     assert!(password.is_none_or(|password| !error.to_string().contains(password)), "{error}");
     let VisitError::Sudo { user, refusal } = error else { panic!("{error}") };
     assert_eq!(user, SUDOER);
@@ -93,13 +94,14 @@ async fn the_password_goes_to_sudo_alone() {
     let script = "cat; for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline; echo; done";
     let ssh = ssh_with(&[&sshd.container], script, super::patient());
     let target = sshd.target_by(with_sudo(&sshd, Some(PASSWORD)));
-    let answer = String::from_utf8(ssh.visit(&target, || b"the input\n".into()).await.unwrap()).unwrap();
+    let answer =
+        String::from_utf8(ssh.visit(&target, "once", || b"the input\n".into()).await.unwrap()).unwrap();
     assert!(answer.starts_with("the input\n"), "{answer}");
     // But for the one that set it.
     let commands: Vec<&str> = answer.lines().filter(|line| !line.contains("chpasswd")).collect();
     assert!(commands.iter().any(|line| line.contains("sudo -k -S")), "{answer}");
     assert!(!commands.iter().any(|line| line.contains(PASSWORD)), "{answer}");
     let ssh = ssh_with(&[&sshd.container], &format!("echo it was {PASSWORD} >&2; exit 1"), super::patient());
-    let error = ssh.visit(&target, || input().into()).await.unwrap_err().to_string();
+    let error = ssh.visit(&target, "once", || input().into()).await.unwrap_err().to_string();
     assert!(error.contains("it was …") && !error.contains(PASSWORD), "{error}");
 }

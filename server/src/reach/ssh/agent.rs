@@ -20,6 +20,13 @@ const NO_FOLDER: u32 = 98;
 const FIT: &str =
     "fit() { set -- $(ls -ldn $1 2>/dev/null); case $1/$3 in d????-??-*/0) ;; *) false;; esac; };";
 
+/// What the agent is run for, and as whom.
+pub(super) struct Asked<'a> {
+    pub(super) login: &'a Login,
+    pub(super) arguments: &'a str,
+    pub(super) input: &'a Input<'a>,
+}
+
 /// Agents for all architectures that we have one for.
 pub(super) struct AgentFiles(Vec<AgentFile>);
 
@@ -48,12 +55,12 @@ impl AgentFiles {
     pub(super) async fn visit(
         &self,
         connection: &Connection,
-        login: &Login,
+        asked: &Asked<'_>,
         timeouts: &Timeouts,
-        input: &Input<'_>,
         answer: &mut Output,
     ) -> Result<(), VisitError> {
-        let script = self.visit_script();
+        let Asked { login, arguments, input } = asked;
+        let script = self.script(arguments);
         let visit = exec::run(connection, login, &script, input().into(), answer);
         within(Phase::Visit, timeouts.visit, visit).await?;
         if answer.code == Some(NOT_THERE) {
@@ -71,12 +78,12 @@ impl AgentFiles {
     }
 
     /// Runs whichever of our agents is there.
-    fn visit_script(&self) -> String {
+    fn script(&self, arguments: &str) -> String {
         let names = self.0.iter().map(|agent| agent.name.as_str()).collect::<Vec<_>>().join(" ");
         let folders = FOLDERS.join(" ");
         format!(
             "{FIT} for d in {folders}; do if fit ${{d%/*}} && fit $d; then for a in {names}; do \
-             [ -x $d/$a ] && exec $d/$a once; done; fi; done; uname -m; exit {NOT_THERE}"
+             [ -x $d/$a ] && exec $d/$a {arguments}; done; fi; done; uname -m; exit {NOT_THERE}"
         )
     }
 }
@@ -142,7 +149,7 @@ mod tests {
     fn log_in_shells_hand_the_scripts_on() {
         let file = AgentFile { machine: "x86_64", name: "berth-agent-1".into(), bytes: Bytes::new() };
         let install = file.install_script();
-        for script in [install, AgentFiles(vec![file]).visit_script()] {
+        for script in [install, AgentFiles(vec![file]).script("once")] {
             assert!(!script.contains(['\'', '\\', '!', '\n']), "{script}");
         }
     }
