@@ -73,6 +73,21 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// One that takes the name of a flag of all commands takes its value, too.
+    #[test]
+    fn no_command_has_a_flag_that_all_have() {
+        fn check(command: &clap::Command, of_all: &[&clap::Id]) {
+            for argument in command.get_arguments() {
+                assert!(!of_all.contains(&argument.get_id()), "{} {argument}", command.get_name());
+            }
+            command.get_subcommands().for_each(|command| check(command, of_all));
+        }
+        let cli = Cli::command();
+        let of_all: Vec<_> = cli.get_arguments().map(clap::Arg::get_id).collect();
+        assert!(of_all.len() >= 2);
+        cli.get_subcommands().for_each(|command| check(command, &of_all));
+    }
+
     #[test]
     fn what_is_called_wrongly() {
         for line in [
@@ -115,6 +130,7 @@ mod tests {
             "berth release 0198c0de-0000-7000-8000-000000000000 0198c0de-0000-7000-8000-000000000001",
             "berth release --all --server http://127.0.0.1:9",
             "berth machine label m1 rack=7 --remove size",
+            "berth machine adopt m1 --dial unix:/srv/agent.sock --server http://127.0.0.1:9",
             "berth machine register m1 h",
             "berth machine register m1 h --ssh-user u --private-key-file k --passphrase-file p --sudo-password-file s",
             "berth machine register m1 h --password-stdin --accept-new-host-key --jump gate",

@@ -32,7 +32,7 @@ pub(crate) enum Command {
         /// What the agent dials, as seen from the machine: `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP
         /// is for loopback only, so it takes a tunnel or a socket that both share).
         #[arg(long, value_name = "ADDRESS")]
-        server: String,
+        dial: String,
     },
     /// Take that agent away again; the machine is visited over SSH as before. Nobody may be on it.
     ReleaseAgent { name: MachineName },
@@ -83,8 +83,8 @@ impl Command {
             }
             Self::Register(register) => register.run(session).await,
             Self::Import(import) => import.run(session).await,
-            Self::Adopt { name, server } => {
-                let answer = session.client.machine_adopt(&name, &server).await?;
+            Self::Adopt { name, dial } => {
+                let answer = session.client.machine_adopt(&name, &dial).await?;
                 Ok(session.show(&answer, |got| details(got, answer.served_at))?)
             }
             Self::ReleaseAgent { name } => {
