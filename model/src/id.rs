@@ -48,6 +48,8 @@ macro_rules! id {
 
 id!(MachineId);
 id!(ReservationId);
+id!(AccountId);
+id!(TokenId);
 id!(
     /// One machine held for one reservation; the key of an account on a machine.
     AssignmentId

@@ -5,6 +5,8 @@
 pub mod account;
 pub mod adoption;
 pub mod allocate;
+pub mod audit;
+pub mod auth;
 pub mod breaker;
 pub mod cleaning;
 pub mod dial;
@@ -23,9 +25,9 @@ pub mod uids;
 pub mod visit;
 pub mod wire;
 
-pub use id::{AssignmentId, Epoch, Incarnation, MachineId, ReservationId};
+pub use id::{AccountId, AssignmentId, Epoch, Incarnation, MachineId, ReservationId, TokenId};
 pub use jiff::Timestamp;
-pub use name::{GroupName, Labels, MachineName, PoolName, UserName};
+pub use name::{AccountName, GroupName, Labels, MachineName, PoolName, UserName};
 pub use uids::UidRange;
 
 /// Input that was refused: the field it stood in and what to do about it.

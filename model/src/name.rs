@@ -57,6 +57,12 @@ name!(
     check_host
 );
 
+name!(
+    /// Who asks Berth for machines: 1 to 63 of `a-z 0-9 . _ -`, a letter first.
+    AccountName,
+    check_account
+);
+
 /// Users and groups that Debian, Alpine, RHEL or their daemons bring. A tenant with such a name would inherit what
 /// the system gives to it, and its private group of the same name likewise.
 const CLAIMED: &[&str] = &[
@@ -171,6 +177,18 @@ fn check_unix(text: &str) -> Result<(), String> {
     Err("use 1 to 31 of a-z, 0-9, `_` and `-`, starting with a letter".to_owned())
 }
 
+fn check_account(text: &str) -> Result<(), String> {
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"._-".contains(&c);
+    let fits = (1..=63).contains(&text.len())
+        && text.bytes().all(allowed)
+        && text.starts_with(|first: char| first.is_ascii_lowercase());
+    if fits {
+        Ok(())
+    } else {
+        Err("use 1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, a letter first".to_owned())
+    }
+}
+
 fn check_host(text: &str) -> Result<(), String> {
     let edge = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let inner = |c: &u8| edge(c) || *c == b'-' || *c == b'.';
@@ -196,6 +214,14 @@ impl Labels {
         asked.0.iter().all(|(key, value)| self.0.get(key) == Some(value))
     }
 
+    /// These and those; none if they contradict each other.
+    pub fn with(&self, others: &Labels) -> Option<Self> {
+        let agree = others.0.iter().all(|(key, value)| self.0.get(key).is_none_or(|own| own == value));
+        agree.then(|| {
+            Self(self.0.iter().chain(&others.0).map(|(key, value)| (key.clone(), value.clone())).collect())
+        })
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
@@ -216,6 +242,13 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
 }
 
 /// `os=debian,size=large`
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<_> = self.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        f.write_str(&pairs.join(","))
+    }
+}
+
 impl FromStr for Labels {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {

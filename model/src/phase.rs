@@ -264,6 +264,7 @@ pub(crate) mod tests {
 
     fn reservation(seats: Vec<Assignment>) -> Reservation {
         Reservation {
+            owner: None,
             id: ReservationId::new(at(0)),
             username: "alice".parse().unwrap(),
             count: 2,

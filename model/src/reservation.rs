@@ -5,7 +5,8 @@ use crate::allocate::Want;
 use crate::report::EndsBy;
 use crate::wire::{DurationText, ReservationCreate};
 use crate::{
-    AssignmentId, GroupName, Invalid, Labels, MachineId, MachineName, ReservationId, UserName, duration,
+    AccountId, AccountName, AssignmentId, GroupName, Invalid, Labels, MachineId, MachineName, ReservationId,
+    UserName, duration,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,8 @@ pub enum LoginSecret {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reservation {
     pub id: ReservationId,
+    /// Whose it is; absent if it was made before there were accounts.
+    pub owner: Option<Owner>,
     pub username: UserName,
     pub count: u32,
     pub labels: Labels,
@@ -96,6 +99,13 @@ pub struct Reservation {
     pub ended_by: Option<EndedBy>,
     /// Every machine it ever held, those given up among them.
     pub seats: Vec<Assignment>,
+}
+
+/// An account, by the name that it had then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub id: AccountId,
+    pub name: AccountName,
 }
 
 impl Reservation {

@@ -1,5 +1,12 @@
 //! The HTTP bodies: the only serialised types of the API, shared by server, agent and CLI.
 
+mod auth;
+
+pub use auth::{
+    AccountCreate, AccountPatch, AccountView, CouldLogIn, LoggedIn, Login, Me, TokenCreate, TokenCreated,
+    TokenView,
+};
+
 use crate::cleaning::{CleaningStep, Refused, Residue};
 use crate::phase::Phase;
 use crate::pool::AfterUse;
@@ -8,8 +15,8 @@ use crate::reservation::OnFailure;
 use crate::spec::Spec;
 use crate::ssh::{SshAccess, SshView};
 use crate::{
-    AssignmentId, Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId, UserName,
-    duration,
+    AccountName, AssignmentId, Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId,
+    UserName, duration,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -218,6 +225,9 @@ pub struct ReservationPatch {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReservationView {
     pub id: ReservationId,
+    /// Whose it is; absent if it was made while the server was open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountName>,
     pub username: UserName,
     pub phase: Phase,
     pub count: u32,
@@ -332,6 +342,15 @@ pub struct EventView {
     pub reservation: Option<ReservationId>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// Whose doing it was: `account:NAME`, `agent:MACHINE`, `open` while there were no accounts, or `server`.
+    #[serde(default)]
+    pub actor: String,
+    /// The address they asked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// SHA-256 of this event and of the hash of the one before; empty for those of before hashes were kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hash: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -268,7 +268,8 @@ fn set_aside(conn: &mut Conn, id: MachineId, why: Option<&str>, now: Timestamp) 
 }
 
 fn about(conn: &mut Conn, name: &str, kind: &str, detail: &str, now: Timestamp) -> Result<(), Failure> {
-    record(conn, now, kind, About { machine: Some(name), detail, ..About::default() })
+    record(now, kind, About { machine: Some(name), detail, ..About::default() });
+    Ok(())
 }
 
 impl AdoptionRow {

@@ -36,7 +36,7 @@ impl Store {
                 .execute(conn)?;
             let reservation = holding.reservation.to_string();
             let about = About { machine: Some(&name), reservation: Some(&reservation), detail: "" };
-            record(conn, now, "machine.clean_requested", about)?;
+            record(now, "machine.clean_requested", about);
             by_name(conn, &name)
         })
         .await

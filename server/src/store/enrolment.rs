@@ -78,7 +78,7 @@ impl Store {
             }
             let incarnation = Incarnation::new(now);
             begin(conn, &row, &credential, incarnation)?;
-            record(conn, now, "machine.enrolled", About { machine: Some(&row.name), ..About::default() })?;
+            record(now, "machine.enrolled", About { machine: Some(&row.name), ..About::default() });
             let replaced = replace_holder(conn, &row, ttl, now)?;
             enrolled(&row, incarnation, goes_on, replaced)
         })

@@ -82,7 +82,7 @@ impl Store {
                     reservation: open.as_ref().map(|(_, of)| of.id.as_str()),
                     detail: detail.as_deref().unwrap_or_default(),
                 };
-                record(conn, now, "machine.recycled", about)?;
+                record(now, "machine.recycled", about);
             }
             if open.is_none() && was_used {
                 return Ok(GiveUp { reservation: last_on(conn, id)?, machines: vec![] });
@@ -142,7 +142,8 @@ fn go(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
 }
 
 fn note(conn: &mut Conn, found: &Machine, kind: &str, now: Timestamp) -> Result<(), Failure> {
-    record(conn, now, kind, About { machine: Some(found.name.as_str()), ..About::default() })
+    record(now, kind, About { machine: Some(found.name.as_str()), ..About::default() });
+    Ok(())
 }
 
 /// Every seat of a reservation ends: their machines get a newer generation, and are retired in the same moment if they

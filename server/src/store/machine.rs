@@ -121,20 +121,20 @@ impl Store {
             }
             if let Some(access) = ssh {
                 ssh::put(conn, found.id, access)?;
-                record(conn, now, "machine.log_in_changed", About { machine: Some(&name), ..About::default() })?;
+                record(now, "machine.log_in_changed", About { machine: Some(&name), ..About::default() });
             }
             if let Some(change) = host_key {
                 ssh::change_host_key(conn, found.id, change, now)?;
             }
             if let Some(labels) = labels {
                 diesel::update(row.clone()).set(machine::labels.eq(to_json(&labels)?)).execute(conn)?;
-                record(conn, now, "machine.labelled", About { machine: Some(&name), ..About::default() })?;
+                record(now, "machine.labelled", About { machine: Some(&name), ..About::default() });
             }
             if let Some(cordon) = cordoned.filter(|cordon| *cordon != found.cordoned_at.is_some()) {
                 let at = cordon.then(|| micros(now));
                 diesel::update(row).set(machine::cordoned_at.eq(at)).execute(conn)?;
                 let kind = if cordon { "machine.cordoned" } else { "machine.uncordoned" };
-                record(conn, now, kind, About { machine: Some(&name), ..About::default() })?;
+                record(now, kind, About { machine: Some(&name), ..About::default() });
             }
             by_name(conn, &name)
         })
@@ -245,7 +245,7 @@ pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result
     if let Some(access) = new.ssh {
         ssh::put(conn, text("machine.id", &row.id)?, access)?;
     }
-    record(conn, now, "machine.created", About { machine: Some(&row.name), ..About::default() })?;
+    record(now, "machine.created", About { machine: Some(&row.name), ..About::default() });
     Ok(row)
 }
 

@@ -3,6 +3,7 @@
 //! Writes go through one writer and are committed in groups; reads have connections of their own. Functions are named
 //! noun first, and take `now` as an argument.
 
+mod account;
 mod adopt;
 mod choose;
 mod cleaning;
@@ -22,8 +23,10 @@ mod sql;
 mod ssh;
 mod writer;
 
+pub use account::{AccountChange, NewAccount, NewToken};
 pub(crate) use connection::Conn;
 pub use enrolment::Enrolled;
+pub use event::EventFilter;
 pub use machine::{MachineChange, NewMachine};
 pub use replace::GiveUp;
 pub use report::{Received, Seen};
@@ -36,7 +39,10 @@ pub use writer::{CommitHook, CommitSide};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use model::allocate::Shortage;
+use model::audit::Actor;
+use model::auth::OverQuota;
 use model::{Epoch, Timestamp};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a fact was not written or read.
@@ -50,6 +56,8 @@ pub enum Failure {
     KeyReused(String),
     #[error(transparent)]
     Shortage(#[from] Shortage),
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
     #[error("{0}")]
     Unauthorised(String),
     #[error("{0}")]
@@ -84,6 +92,8 @@ pub struct Store {
     epoch: Epoch,
     /// A machine not heard of for longer is unreachable.
     ttl: Duration,
+    /// Whose doing the changes are that are made through this one.
+    actor: Arc<Actor>,
 }
 
 impl Store {
@@ -93,7 +103,13 @@ impl Store {
         connector.migrate()?;
         let readers = connection::readers(connector.clone())?;
         let epoch = epoch_of(&connector, now)?;
-        Ok(Self { writer: writer::Writer::start(connector, hook)?, readers, epoch, ttl })
+        let writer = writer::Writer::start(connector, hook)?;
+        Ok(Self { writer, readers, epoch, ttl, actor: Arc::default() })
+    }
+
+    /// The same, for somebody's changes.
+    pub fn by(&self, actor: Actor) -> Self {
+        Self { actor: Arc::new(actor), ..self.clone() }
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -108,7 +124,7 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.writer.write(change).await
+        self.writer.write(self.actor.clone(), change).await
     }
 
     async fn read<T: Send + 'static>(

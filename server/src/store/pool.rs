@@ -49,7 +49,7 @@ impl Store {
                     .execute(conn)?;
             }
             let detail = format!("{}: {} of {}", wanted.name, wanted.size, wanted.provider);
-            record(conn, now, "pool.set", About { detail: &detail, ..About::default() })?;
+            record(now, "pool.set", About { detail: &detail, ..About::default() });
             find(conn, &wanted.name)
         })
         .await
@@ -88,11 +88,10 @@ impl Store {
                 .set(pool::losses_accepted_until.eq(micros(until)))
                 .execute(conn)?;
             record(
-                conn,
                 now,
                 "pool.losses_accepted",
                 About { detail: &format!("{name}: until {until}"), ..About::default() },
-            )?;
+            );
             Ok(Pool { losses_accepted_until: Some(until), ..found })
         })
         .await

@@ -77,12 +77,8 @@ fn put_aside(conn: &mut Conn, machine: &str, why: &str, now: Timestamp) -> Resul
             machine::failures.eq(machine::failures + 1),
         ))
         .execute(conn)?;
-    record(
-        conn,
-        now,
-        "machine.set_aside",
-        About { machine: Some(&row.name), detail: why, ..About::default() },
-    )
+    record(now, "machine.set_aside", About { machine: Some(&row.name), detail: why, ..About::default() });
+    Ok(())
 }
 
 /// Another machine for a seat that lost its own. When there is none to be had, the reservation fails, unless it waits
@@ -109,7 +105,7 @@ pub(crate) fn replace(
         }
         None if goes_on => {
             let about = About { reservation: Some(&lost.reservation_id), detail: why, ..About::default() };
-            record(conn, now, "reservation.short", about)?;
+            record(now, "reservation.short", about);
         }
         None => {
             end(conn, &mut found, EndedBy::Failed(why.to_owned()), now)?;
@@ -165,5 +161,6 @@ pub(crate) fn put(
     let id = of.id.to_string();
     seat(conn, &id, machine, now)?;
     let about = About { reservation: Some(&id), detail: why, ..About::default() };
-    record(conn, now, "reservation.replaced", about)
+    record(now, "reservation.replaced", about);
+    Ok(())
 }

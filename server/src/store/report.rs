@@ -123,11 +123,11 @@ fn quarantine(
     row.quarantined = Some(why.name().to_owned());
     let detail = if detail.is_empty() { why.to_string() } else { format!("{why}: {detail}") };
     record(
-        conn,
         now,
         "machine.quarantined",
         About { machine: Some(&row.name), detail: &detail, ..About::default() },
-    )
+    );
+    Ok(())
 }
 
 /// How a report shows that this database is older than what it has told.
@@ -254,7 +254,7 @@ fn receive_seat(
             let detail = words(&reservation.username, seat, &report.cleanings);
             let about =
                 About { machine: Some(&row.name), reservation: Some(&reservation.id), detail: &detail };
-            record(conn, now, "machine.cleaned", about)?;
+            record(now, "machine.cleaned", about);
             Ok(Some(Seen::Clean(id)))
         }
         (Some(AccountState::Ready), false) if seat.ready_at.is_none() => {
@@ -286,7 +286,7 @@ fn receive_seat(
                 let detail = format!("{} after {attempts} tries: {why}", reservation.username);
                 let about =
                     About { machine: Some(&row.name), reservation: Some(&reservation.id), detail: &detail };
-                record(conn, now, "machine.unclean", about)?;
+                record(now, "machine.unclean", about);
             }
             Ok(None)
         }

@@ -4,24 +4,30 @@ use super::choose::{Spares, choose};
 use super::event::{About, record};
 use super::leaving::leave_all;
 use super::row::{
-    AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, readable, text, time_option, to_json,
+    AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, number, readable, text, time_option,
+    to_json,
 };
 use super::schema::{assignment, idempotency, machine, meta, reservation};
 use super::sql::Value::{Number, Text, TextOrNull};
 use super::sql::execute;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
+use jiff::SignedDuration;
 use model::allocate::Want;
+use model::auth::{Quota, Usage};
 use model::machine::{Machine, Uids};
 use model::pool::AfterUse;
-use model::reservation::{Assignment, EndedBy, OnFailure, Reservation};
-use model::{AssignmentId, Labels, ReservationId, Timestamp, UidRange, UserName};
+use model::reservation::{Assignment, EndedBy, OnFailure, Owner, Reservation};
+use model::{AccountId, AssignmentId, Labels, ReservationId, Timestamp, UidRange, UserName};
 use std::collections::HashMap;
 
+const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Where in `meta` the fleet's next UID is.
 const FLEET_UID: &str = "next_fleet_uid";
 
 pub struct NewReservation {
+    /// Whose it is to be, and what that account may have.
+    pub owner: Option<(Owner, Quota)>,
     pub username: UserName,
     pub want: Want,
     pub account: StoredAccount,
@@ -77,6 +83,10 @@ impl Store {
             if let Some(id) = key.as_ref().map(|key| key.find(conn)).transpose()?.flatten() {
                 return Ok((load(conn, &id)?, false));
             }
+            if let Some((owner, quota)) = &new.owner {
+                let lasts = new.expires_at.duration_since(now);
+                quota.allow(usage(conn, owner.id, now)?, new.want.count(), lasts)?;
+            }
             let chosen = choose(conn, &new.want, after(new.account.sudo), Spares::KeptBack, ttl, now)?;
             let row = insert(conn, &new, now)?;
             let seats = chosen.iter().map(|machine| seat(conn, &row.id, machine, now));
@@ -85,11 +95,10 @@ impl Store {
                 key.keep(conn, &row.id, now)?;
             }
             record(
-                conn,
                 now,
                 "reservation.created",
                 About { reservation: Some(&row.id), detail: new.username.as_str(), ..About::default() },
-            )?;
+            );
             Ok((row.into_reservation(seats)?, true))
         })
         .await
@@ -102,6 +111,7 @@ impl Store {
     /// Newest first, from before `cursor` on.
     pub async fn reservation_list(
         &self,
+        owner: Option<AccountId>,
         username: Option<String>,
         live_only: bool,
         cursor: Option<ReservationId>,
@@ -111,6 +121,9 @@ impl Store {
             let mut query = reservation::table.select(ReservationRow::as_select()).into_boxed();
             if let Some(cursor) = cursor {
                 query = query.filter(reservation::id.lt(cursor.to_string()));
+            }
+            if let Some(owner) = owner {
+                query = query.filter(reservation::account_id.eq(owner.to_string()));
             }
             if let Some(username) = username {
                 query = query.filter(reservation::username.eq(username));
@@ -124,11 +137,12 @@ impl Store {
         .await
     }
 
-    /// Sets another end; refused once it has ended.
+    /// Sets another end; refused once it has ended. A quota is the owner's.
     pub async fn reservation_extend(
         &self,
         id: ReservationId,
         expires_at: Timestamp,
+        quota: Option<Quota>,
         now: Timestamp,
     ) -> Result<Reservation, Failure> {
         self.write(move |conn| {
@@ -136,6 +150,11 @@ impl Store {
             let mut found = load(conn, &id)?;
             if found.ended_at.is_some() || found.expires_at <= now {
                 return Err(Failure::Conflict("this reservation has ended; make a new one".to_owned()));
+            }
+            if let Some((quota, owner)) = quota.zip(found.owner.as_ref()) {
+                let more = expires_at.duration_since(found.expires_at).saturating_mul(found.count as i32);
+                let lasts = expires_at.duration_since(found.created_at);
+                quota.allow_time(usage(conn, owner.id, now)?.spent, lasts, more)?;
             }
             diesel::update(reservation::table.find(&id))
                 .set(reservation::expires_at.eq(micros(expires_at)))
@@ -145,11 +164,10 @@ impl Store {
             found.expires_at = expires_at;
             let until = format!("until {expires_at}");
             record(
-                conn,
                 now,
                 "reservation.extended",
                 About { reservation: Some(&id), detail: &until, ..About::default() },
-            )?;
+            );
             Ok(found)
         })
         .await
@@ -208,6 +226,26 @@ impl Store {
     }
 }
 
+/// What an account holds, and has had within a week.
+fn usage(conn: &mut Conn, owner: AccountId, now: Timestamp) -> Result<Usage, Failure> {
+    let owner = owner.to_string();
+    let machines: i64 = assignment::table
+        .inner_join(reservation::table)
+        .filter(reservation::account_id.eq(&owner).and(reservation::ended_at.is_null()))
+        .filter(assignment::cleaned_at.is_null().and(assignment::given_up_at.is_null()))
+        .count()
+        .get_result(conn)?;
+    let since = micros(now - WEEK);
+    let made: Vec<(i64, i64, i64, Option<i64>)> = reservation::table
+        .filter(reservation::account_id.eq(&owner).and(reservation::created_at.gt(since)))
+        .select((reservation::count, reservation::created_at, reservation::expires_at, reservation::ended_at))
+        .load(conn)?;
+    let spent = made.into_iter().map(|(count, created_at, expires_at, ended_at)| {
+        SignedDuration::from_micros((ended_at.unwrap_or(expires_at) - created_at).saturating_mul(count))
+    });
+    Ok(Usage { machines: number("count", machines)?, spent: spent.sum() })
+}
+
 fn insert(conn: &mut Conn, new: &NewReservation, now: Timestamp) -> Result<ReservationRow, Failure> {
     let (labels, named) = match &new.want {
         Want::Count { labels, .. } => (labels.clone(), 0),
@@ -227,6 +265,8 @@ fn insert(conn: &mut Conn, new: &NewReservation, now: Timestamp) -> Result<Reser
         reason: None,
         sudo: new.account.sudo.into(),
         on_failure: new.on_failure.name().to_owned(),
+        account_id: new.owner.as_ref().map(|(owner, _)| owner.id.to_string()),
+        account_name: new.owner.as_ref().map(|(owner, _)| owner.name.to_string()),
     };
     diesel::insert_into(reservation::table).values(row.clone()).execute(conn)?;
     Ok(row)
@@ -333,7 +373,8 @@ fn end_row(conn: &mut Conn, id: &str, by: &EndedBy, now: Timestamp) -> Result<()
     )?;
     leave_all(conn, id, now)?;
     let about = About { reservation: Some(id), detail: reason.unwrap_or_default(), ..About::default() };
-    record(conn, now, &format!("reservation.{kind}"), about)
+    record(now, &format!("reservation.{kind}"), about);
+    Ok(())
 }
 
 pub(crate) fn load(conn: &mut Conn, id: &str) -> Result<Reservation, Failure> {

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use model::account::{PasswordHash, Shell, SshKey};
 use model::machine::{Holding, Machine, SetAside};
 use model::report::Facts;
-use model::reservation::{Assignment, EndedBy, Reservation};
+use model::reservation::{Assignment, EndedBy, Owner, Reservation};
 use model::session::{Claim, Quarantine};
 use model::ssh::Ssh;
 use model::{GroupName, Timestamp};
@@ -61,6 +61,8 @@ pub(crate) struct ReservationRow {
     pub reason: Option<String>,
     pub sudo: i64,
     pub on_failure: String,
+    pub account_id: Option<String>,
+    pub account_name: Option<String>,
 }
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -237,8 +239,16 @@ impl ReservationRow {
             Some("expired") => Some(EndedBy::Expired),
             Some(_) => Some(EndedBy::Failed(self.reason.unwrap_or_default())),
         };
+        let owner = match (&self.account_id, &self.account_name) {
+            (Some(id), Some(name)) => Some(Owner {
+                id: text("reservation.account_id", id)?,
+                name: text("reservation.account_name", name)?,
+            }),
+            _ => None,
+        };
         Ok(Reservation {
             id: text("reservation.id", &self.id)?,
+            owner,
             username: text("reservation.username", &self.username)?,
             count: number("reservation.count", self.count)?,
             labels: json("reservation.labels", &self.labels)?,

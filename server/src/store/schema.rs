@@ -64,6 +64,8 @@ diesel::table! {
         reason -> Nullable<Text>,
         sudo -> BigInt,
         on_failure -> Text,
+        account_id -> Nullable<Text>,
+        account_name -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -96,6 +98,37 @@ diesel::table! {
         machine -> Nullable<Text>,
         reservation -> Nullable<Text>,
         detail -> Text,
+        actor -> Text,
+        source -> Nullable<Text>,
+        hash -> Text,
+    }
+}
+diesel::table! {
+    account (id) {
+        id -> Text,
+        name -> Text,
+        email -> Nullable<Text>,
+        role -> Text,
+        password_hash -> Nullable<Text>,
+        ssh_keys -> Text,
+        quota -> Text,
+        created_at -> BigInt,
+        disabled_at -> Nullable<BigInt>,
+        deleted_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    token (id) {
+        id -> Text,
+        account_id -> Text,
+        digest -> Text,
+        kind -> Text,
+        name -> Text,
+        scope -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        last_used_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
     }
 }
 diesel::table! {
@@ -123,4 +156,6 @@ diesel::table! {
 }
 diesel::joinable!(assignment -> machine (machine_id));
 diesel::joinable!(assignment -> reservation (reservation_id));
+diesel::joinable!(token -> account (account_id));
+diesel::allow_tables_to_appear_in_same_query!(token, account);
 diesel::allow_tables_to_appear_in_same_query!(machine, reservation, assignment, ssh_access, pool);

@@ -134,7 +134,7 @@ fn substitute(
             reservation: Some(&row.reservation_id),
             detail: &why,
         };
-        record(conn, now, "machine.failed", about)?;
+        record(now, "machine.failed", about);
     }
     let Some(another) = choose_another(conn, &of, ttl, now)? else {
         if !is_known {

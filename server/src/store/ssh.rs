@@ -407,5 +407,6 @@ pub(crate) fn note(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let found = by_id(conn, &id.to_string())?;
-    record(conn, now, kind, About { machine: Some(found.name.as_str()), detail, ..About::default() })
+    record(now, kind, About { machine: Some(found.name.as_str()), detail, ..About::default() });
+    Ok(())
 }

@@ -3,8 +3,11 @@
 
 use super::Failure;
 use super::connection::{Conn, Connector, begin, commit};
+use super::event::recorded;
 use diesel::prelude::*;
+use model::audit::Actor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 const MOST_PER_COMMIT: usize = 256;
@@ -43,11 +46,12 @@ impl Writer {
     /// Returns only after the commit: what was acknowledged is durable.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
+        actor: Arc<Actor>,
         change: impl FnOnce(&mut Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (tell, told) = oneshot::channel();
         let job: Job = Box::new(move |conn| {
-            let outcome = conn.transaction(change);
+            let outcome = recorded(conn, &actor, change);
             Box::new(move |committed| {
                 // Nobody may be waiting any longer; the fact stands all the same.
                 let _ = tell.send(committed.and(outcome));

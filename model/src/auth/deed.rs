@@ -1,0 +1,130 @@
+//! The table of who may do what.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What an account is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reserves machines, and looks after what is theirs.
+    User,
+    /// Looks after everything.
+    Admin,
+}
+
+/// How much of what its account may do a credential lets one do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Looking.
+    Read,
+    /// Looking, and reserving.
+    Reserve,
+    /// All of it.
+    #[default]
+    Admin,
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// See machines, pools, what is free, and reservations of their own.
+    Look,
+    /// Make, extend and release reservations of their own.
+    Reserve,
+    /// Change their own password, keys and tokens.
+    OwnAccount,
+    /// See what happened, and to whom.
+    Audit,
+    /// Change machines and pools.
+    Machines,
+    /// See, make and change everybody's accounts.
+    Accounts,
+}
+
+impl Deed {
+    pub const ALL: [Self; 6] =
+        [Self::Look, Self::Reserve, Self::OwnAccount, Self::Audit, Self::Machines, Self::Accounts];
+
+    /// The least that it takes: nobody with less may.
+    pub fn takes(self) -> (Role, Level) {
+        match self {
+            Self::Look => (Role::User, Level::Read),
+            Self::Reserve => (Role::User, Level::Reserve),
+            Self::OwnAccount => (Role::User, Level::Admin),
+            Self::Audit => (Role::Admin, Level::Read),
+            Self::Machines | Self::Accounts => (Role::Admin, Level::Admin),
+        }
+    }
+
+    pub fn is_allowed(self, role: Role, level: Level) -> bool {
+        let (least_role, least_level) = self.takes();
+        role >= least_role && level >= least_level
+    }
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "user" => Ok(Self::User),
+            "admin" => Ok(Self::Admin),
+            _ => Err("must be `user` or `admin`".to_owned()),
+        }
+    }
+}
+
+impl Level {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Reserve => "reserve",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_credential_of_an_admin_does_not_what_admins_do() {
+        let may =
+            |role, level| Deed::ALL.into_iter().filter(move |deed| deed.is_allowed(role, level)).count();
+        assert_eq!(
+            [Level::Read, Level::Reserve, Level::Admin].map(|level| may(Role::Admin, level)),
+            [2, 3, 6]
+        );
+        assert_eq!(
+            [Level::Read, Level::Reserve, Level::Admin].map(|level| may(Role::User, level)),
+            [1, 2, 3]
+        );
+        assert!(!Deed::Machines.is_allowed(Role::Admin, Level::Reserve));
+        assert!(!Deed::Audit.is_allowed(Role::User, Level::Admin));
+    }
+}

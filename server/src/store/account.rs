@@ -1,0 +1,456 @@
+//! Accounts of those who ask for machines, and their tokens.
+
+use super::event::{About, record};
+use super::reservation::end;
+use super::row::{json, micros, readable, text, time, time_option, to_json};
+use super::schema::{account, reservation, token};
+use super::{Conn, Failure, Store};
+use diesel::prelude::*;
+use model::account::SshKey;
+use model::auth::{Account, Email, Quota, Role, Scope, Token, TokenKind};
+use model::reservation::{EndedBy, Reservation};
+use model::{AccountId, AccountName, Timestamp, TokenId};
+
+pub struct NewAccount {
+    pub name: AccountName,
+    pub email: Option<Email>,
+    /// Left out: `admin` for the very first, `user` for others.
+    pub role: Option<Role>,
+    pub password_hash: Option<String>,
+    pub ssh_keys: Vec<SshKey>,
+    pub quota: Quota,
+    /// Refused if there is an account already: whoever asks has shown no credential of one.
+    pub only_as_first: bool,
+}
+
+/// What is absent stays as it is.
+#[derive(Default)]
+pub struct AccountChange {
+    pub email: Option<Option<Email>>,
+    pub role: Option<Role>,
+    pub password_hash: Option<String>,
+    pub disabled: Option<bool>,
+    pub ssh_keys: Option<Vec<SshKey>>,
+    pub quota: Option<Quota>,
+}
+
+pub struct NewToken {
+    pub digest: String,
+    pub kind: TokenKind,
+    pub name: String,
+    pub scope: Scope,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = account)]
+struct AccountRow {
+    id: String,
+    name: String,
+    email: Option<String>,
+    role: String,
+    password_hash: Option<String>,
+    ssh_keys: String,
+    quota: String,
+    created_at: i64,
+    disabled_at: Option<i64>,
+    deleted_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = token)]
+struct TokenRow {
+    id: String,
+    account_id: String,
+    digest: String,
+    kind: String,
+    name: String,
+    scope: String,
+    created_at: i64,
+    expires_at: i64,
+    last_used_at: Option<i64>,
+    revoked_at: Option<i64>,
+}
+
+impl Store {
+    /// Whether there has ever been an account: from then on nobody gets in without a credential.
+    pub async fn is_locked(&self) -> Result<bool, Failure> {
+        self.read(has_accounts).await
+    }
+
+    pub async fn account_create(&self, new: NewAccount, now: Timestamp) -> Result<Account, Failure> {
+        self.write(move |conn| {
+            let is_first = !has_accounts(conn)?;
+            if new.only_as_first && !is_first {
+                return Err(Failure::Unauthorised("there are accounts now: log in first".to_owned()));
+            }
+            let role = new.role.unwrap_or(if is_first { Role::Admin } else { Role::User });
+            if is_first && role != Role::Admin {
+                return Err(Failure::Conflict(
+                    "the first account must be an `admin`: nobody could make another one".to_owned(),
+                ));
+            }
+            refuse_taken(conn, Some(&new.name), new.email.as_ref(), None)?;
+            let row = AccountRow {
+                id: AccountId::new(now).to_string(),
+                name: new.name.to_string(),
+                email: new.email.map(|email| email.to_string()),
+                role: role.name().to_owned(),
+                password_hash: new.password_hash,
+                ssh_keys: to_json(&new.ssh_keys)?,
+                quota: to_json(&new.quota)?,
+                created_at: micros(now),
+                disabled_at: None,
+                deleted_at: None,
+            };
+            diesel::insert_into(account::table).values(&row).execute(conn)?;
+            note(now, "account.created", &format!("{} ({role})", row.name));
+            row.into_account()
+        })
+        .await
+    }
+
+    pub async fn account_get(&self, name: &str) -> Result<Account, Failure> {
+        let name = name.to_owned();
+        self.read(move |conn| by_name(conn, &name)?.into_account()).await
+    }
+
+    /// By name, from after `cursor` on.
+    pub async fn account_list(&self, cursor: Option<String>, limit: u32) -> Result<Vec<Account>, Failure> {
+        self.read(move |conn| {
+            let rows: Vec<AccountRow> = account::table
+                .filter(account::deleted_at.is_null().and(account::name.gt(cursor.unwrap_or_default())))
+                .order(account::name)
+                .limit(i64::from(limit))
+                .select(AccountRow::as_select())
+                .load(conn)?;
+            Ok(readable(rows.into_iter().map(AccountRow::into_account)))
+        })
+        .await
+    }
+
+    /// The account of a name or e-mail, with what its password is compared to.
+    pub async fn account_known_as(&self, called: &str) -> Result<Option<(Account, Option<String>)>, Failure> {
+        let called = called.to_lowercase();
+        self.read(move |conn| {
+            let is_it = account::name.eq(&called).or(account::email.eq(&called));
+            let row: Option<AccountRow> = account::table
+                .filter(account::deleted_at.is_null().and(is_it))
+                .select(AccountRow::as_select())
+                .first(conn)
+                .optional()?;
+            row.map(|row| Ok((row.clone().into_account()?, row.password_hash))).transpose()
+        })
+        .await
+    }
+
+    /// A new password ends whatever had been logged in to by the old one.
+    pub async fn account_change(
+        &self,
+        name: &str,
+        change: AccountChange,
+        now: Timestamp,
+    ) -> Result<Account, Failure> {
+        let name = name.to_owned();
+        self.write(move |conn| {
+            let mut row = by_name(conn, &name)?;
+            let before = row.clone();
+            if let Some(email) = change.email {
+                refuse_taken(conn, None, email.as_ref(), Some(&row.id))?;
+                row.email = email.map(|email| email.to_string());
+            }
+            if let Some(role) = change.role {
+                row.role = role.name().to_owned();
+            }
+            if let Some(disabled) = change.disabled {
+                row.disabled_at = disabled.then(|| row.disabled_at.unwrap_or(micros(now)));
+            }
+            if let Some(keys) = change.ssh_keys {
+                row.ssh_keys = to_json(&keys)?;
+            }
+            if let Some(quota) = change.quota {
+                row.quota = to_json(&quota)?;
+            }
+            if let Some(hash) = change.password_hash {
+                row.password_hash = Some(hash);
+                revoke(conn, &row.id, &[TokenKind::Login, TokenKind::Session], now)?;
+            }
+            if is_admin(&before) && !is_admin(&row) {
+                refuse_last_admin(conn, &row)?;
+            }
+            put(conn, &row)?;
+            note(now, "account.changed", &format!("{name}: {}", differences(&before, &row).join(", ")));
+            row.into_account()
+        })
+        .await
+    }
+
+    /// Its reservations end with it, or keep it from being deleted. Returns those that ended.
+    pub async fn account_delete(
+        &self,
+        name: &str,
+        end_reservations: bool,
+        now: Timestamp,
+    ) -> Result<Vec<Reservation>, Failure> {
+        let name = name.to_owned();
+        self.write(move |conn| {
+            let mut row = by_name(conn, &name)?;
+            if is_admin(&row) {
+                refuse_last_admin(conn, &row)?;
+            }
+            let live: Vec<String> = reservation::table
+                .filter(reservation::account_id.eq(&row.id).and(reservation::ended_at.is_null()))
+                .select(reservation::id)
+                .load(conn)?;
+            if !live.is_empty() && !end_reservations {
+                return Err(Failure::Conflict(format!(
+                    "account `{name}` has {} live reservations: release them first, or end them with \
+                     `?end_reservations=true`",
+                    live.len()
+                )));
+            }
+            let mut ended = Vec::new();
+            for id in live {
+                let mut found = super::reservation::load(conn, &id)?;
+                end(conn, &mut found, EndedBy::Released, now)?;
+                ended.push(found);
+            }
+            revoke(conn, &row.id, &[TokenKind::Login, TokenKind::Session, TokenKind::Api], now)?;
+            (row.deleted_at, row.password_hash) = (Some(micros(now)), None);
+            put(conn, &row)?;
+            note(now, "account.deleted", &name);
+            Ok(ended)
+        })
+        .await
+    }
+
+    // --- tokens
+
+    pub async fn token_create(&self, of: AccountId, new: NewToken, now: Timestamp) -> Result<Token, Failure> {
+        self.write(move |conn| {
+            let row = TokenRow {
+                id: TokenId::new(now).to_string(),
+                account_id: of.to_string(),
+                digest: new.digest,
+                kind: new.kind.name().to_owned(),
+                name: new.name,
+                scope: to_json(&new.scope)?,
+                created_at: micros(now),
+                expires_at: micros(new.expires_at),
+                last_used_at: None,
+                revoked_at: None,
+            };
+            let name: String = account::table
+                .find(&row.account_id)
+                .filter(account::deleted_at.is_null())
+                .select(account::name)
+                .first(conn)
+                .optional()?
+                .ok_or_else(|| Failure::NotFound("this account was deleted".to_owned()))?;
+            diesel::insert_into(token::table).values(&row).execute(conn)?;
+            let (kind, detail) = match new.kind {
+                TokenKind::Api => ("token.created", format!("{name}: {}", row.name)),
+                TokenKind::Login | TokenKind::Session => ("account.logged_in", name),
+            };
+            note(now, kind, &detail);
+            row.into_token()
+        })
+        .await
+    }
+
+    /// Those that are good for something, the newest first.
+    pub async fn token_list(&self, of: AccountId, now: Timestamp) -> Result<Vec<Token>, Failure> {
+        self.read(move |conn| {
+            let rows: Vec<TokenRow> = token::table
+                .filter(token::account_id.eq(of.to_string()).and(token::revoked_at.is_null()))
+                .filter(token::expires_at.gt(micros(now)))
+                .order(token::id.desc())
+                .select(TokenRow::as_select())
+                .load(conn)?;
+            Ok(readable(rows.into_iter().map(TokenRow::into_token)))
+        })
+        .await
+    }
+
+    /// Ends one; of this account only, if one is named. A second time changes nothing.
+    pub async fn token_revoke(
+        &self,
+        id: TokenId,
+        of: Option<AccountId>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        self.write(move |conn| {
+            let row: Option<TokenRow> =
+                token::table.find(id.to_string()).select(TokenRow::as_select()).first(conn).optional()?;
+            let row = row.filter(|row| of.is_none_or(|of| row.account_id == of.to_string()));
+            let missing =
+                || Failure::NotFound("there is no such token; GET /v1/tokens lists yours".to_owned());
+            let row = row.ok_or_else(missing)?;
+            if row.revoked_at.is_none() {
+                diesel::update(token::table.find(&row.id))
+                    .set(token::revoked_at.eq(micros(now)))
+                    .execute(conn)?;
+                note(now, "token.revoked", &row.name);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whose credential this is, if it is any good now.
+    pub async fn credential(
+        &self,
+        digest: String,
+        now: Timestamp,
+    ) -> Result<Option<(Account, Token)>, Failure> {
+        self.read(move |conn| {
+            let found: Option<(TokenRow, AccountRow)> = token::table
+                .inner_join(account::table)
+                .filter(token::digest.eq(digest).and(token::revoked_at.is_null()))
+                .filter(token::expires_at.gt(micros(now)))
+                .filter(account::deleted_at.is_null().and(account::disabled_at.is_null()))
+                .select((TokenRow::as_select(), AccountRow::as_select()))
+                .first(conn)
+                .optional()?;
+            found.map(|(token, account)| Ok((account.into_account()?, token.into_token()?))).transpose()
+        })
+        .await
+    }
+
+    pub async fn token_used(&self, id: TokenId, now: Timestamp) -> Result<(), Failure> {
+        self.write(move |conn| {
+            diesel::update(token::table.find(id.to_string()))
+                .set(token::last_used_at.eq(micros(now)))
+                .execute(conn)?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn has_accounts(conn: &mut Conn) -> Result<bool, Failure> {
+    let any: Option<String> = account::table.select(account::id).first(conn).optional()?;
+    Ok(any.is_some())
+}
+
+fn by_name(conn: &mut Conn, name: &str) -> Result<AccountRow, Failure> {
+    account::table
+        .filter(account::name.eq(name).and(account::deleted_at.is_null()))
+        .select(AccountRow::as_select())
+        .first(conn)
+        .optional()?
+        .ok_or_else(|| {
+            Failure::NotFound(format!("there is no account `{name}`; GET /v1/accounts lists them"))
+        })
+}
+
+fn refuse_taken(
+    conn: &mut Conn,
+    name: Option<&AccountName>,
+    email: Option<&Email>,
+    but: Option<&str>,
+) -> Result<(), Failure> {
+    let others =
+        || account::table.filter(account::deleted_at.is_null().and(account::id.ne(but.unwrap_or_default())));
+    if let Some(name) = name
+        && others().filter(account::name.eq(name.as_str())).count().get_result::<i64>(conn)? > 0
+    {
+        return Err(Failure::Conflict(format!("there is an account `{name}` already")));
+    }
+    if let Some(email) = email
+        && others().filter(account::email.eq(email.as_str())).count().get_result::<i64>(conn)? > 0
+    {
+        return Err(Failure::Conflict(format!("`email`: {email} belongs to another account")));
+    }
+    Ok(())
+}
+
+fn is_admin(row: &AccountRow) -> bool {
+    row.role == Role::Admin.name() && row.disabled_at.is_none()
+}
+
+fn refuse_last_admin(conn: &mut Conn, row: &AccountRow) -> Result<(), Failure> {
+    let others: i64 = account::table
+        .filter(account::role.eq(Role::Admin.name()).and(account::id.ne(&row.id)))
+        .filter(account::deleted_at.is_null().and(account::disabled_at.is_null()))
+        .count()
+        .get_result(conn)?;
+    if others > 0 {
+        return Ok(());
+    }
+    Err(Failure::Conflict(format!("`{}` is the last admin: make another one first", row.name)))
+}
+
+fn revoke(conn: &mut Conn, of: &str, kinds: &[TokenKind], now: Timestamp) -> QueryResult<()> {
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    diesel::update(
+        token::table
+            .filter(token::account_id.eq(of).and(token::revoked_at.is_null()).and(token::kind.eq_any(kinds))),
+    )
+    .set(token::revoked_at.eq(micros(now)))
+    .execute(conn)
+    .map(|_| ())
+}
+
+fn put(conn: &mut Conn, row: &AccountRow) -> QueryResult<()> {
+    diesel::update(account::table.find(&row.id))
+        .set((
+            account::email.eq(&row.email),
+            account::role.eq(&row.role),
+            account::password_hash.eq(&row.password_hash),
+            account::ssh_keys.eq(&row.ssh_keys),
+            account::quota.eq(&row.quota),
+            account::disabled_at.eq(row.disabled_at),
+            account::deleted_at.eq(row.deleted_at),
+        ))
+        .execute(conn)
+        .map(|_| ())
+}
+
+/// What was changed, without what it was changed to where that is secret or long.
+fn differences(before: &AccountRow, after: &AccountRow) -> Vec<String> {
+    let role = (before.role != after.role).then(|| format!("role {}", after.role));
+    let enabled = if after.disabled_at.is_some() { "disabled" } else { "enabled" };
+    let enabled = (before.disabled_at != after.disabled_at).then(|| enabled.to_owned());
+    let others = [
+        (before.email != after.email, "email"),
+        (before.password_hash != after.password_hash, "password"),
+        (before.ssh_keys != after.ssh_keys, "keys"),
+        (before.quota != after.quota, "quota"),
+    ];
+    let others = others.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name.to_owned());
+    role.into_iter().chain(enabled).chain(others).collect()
+}
+
+fn note(now: Timestamp, kind: &str, detail: &str) {
+    record(now, kind, About { detail, ..About::default() });
+}
+
+impl AccountRow {
+    fn into_account(self) -> Result<Account, Failure> {
+        Ok(Account {
+            id: text("account.id", &self.id)?,
+            name: text("account.name", &self.name)?,
+            email: self.email.map(|email| text("account.email", &email)).transpose()?,
+            role: text("account.role", &self.role)?,
+            ssh_keys: json("account.ssh_keys", &self.ssh_keys)?,
+            quota: json("account.quota", &self.quota)?,
+            created_at: time(self.created_at)?,
+            disabled_at: time_option(self.disabled_at)?,
+        })
+    }
+}
+
+impl TokenRow {
+    fn into_token(self) -> Result<Token, Failure> {
+        Ok(Token {
+            id: text("token.id", &self.id)?,
+            name: self.name,
+            kind: text("token.kind", &self.kind)?,
+            scope: json("token.scope", &self.scope)?,
+            created_at: time(self.created_at)?,
+            expires_at: time(self.expires_at)?,
+            last_used_at: time_option(self.last_used_at)?,
+        })
+    }
+}
