@@ -4,12 +4,14 @@ use crate::api::accept::Listener;
 use crate::reach::ssh::SshSettings;
 use crate::reconcile::Providers;
 use crate::serve::{DockerSettings, Doors, Settings, VisitSettings};
+use crate::tls::{Files, Tls};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
@@ -34,11 +36,23 @@ struct Values {
     /// Where people are served [default: 127.0.0.1:8080]
     #[arg(long, env = "BERTH_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where agents are served: `unix:PATH` or a loopback address; may be given several times
+    /// Where agents are served: `unix:PATH`, `tls:ADDRESS:PORT` or a loopback address; may be given several times
     /// [default: unix:data/agent/agent.sock]
     #[arg(long, env = "BERTH_AGENT_LISTEN", value_name = "DOOR", value_delimiter = ',')]
     #[serde(default)]
     agent_listen: Vec<String>,
+    /// Serve people, and agents at `tls:` doors, over TLS: the certificate in PEM, followed by those between it and its CA.
+    /// Read anew on SIGHUP
+    #[arg(long, env = "BERTH_TLS_CERTIFICATE", value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, env = "BERTH_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// A proxy of ours ends TLS for people: `--listen` speaks plain HTTP to it, and who asks is the last entry of its
+    /// `X-Forwarded-For`
+    #[arg(long, env = "BERTH_BEHIND_PROXY")]
+    #[serde(default)]
+    behind_proxy: bool,
     /// A path (SQLite) or a `postgres://` URL [default: data/berth.db]
     #[arg(long, env = "BERTH_DATABASE", value_name = "PATH|URL", hide_env_values = true)]
     database: Option<String>,
@@ -61,6 +75,8 @@ struct Values {
 pub struct Config {
     pub listen: SocketAddr,
     pub agent_listen: Vec<String>,
+    pub tls: Option<Files>,
+    pub behind_proxy: bool,
     pub database: String,
     pub agent_binary: Option<PathBuf>,
     pub secrets_key: PathBuf,
@@ -80,6 +96,8 @@ impl Flags {
             } else {
                 agent_listen
             },
+            tls: certificate(own.tls_certificate.or(file.tls_certificate), own.tls_key.or(file.tls_key))?,
+            behind_proxy: own.behind_proxy || file.behind_proxy,
             database: own.database.or(file.database).unwrap_or_else(|| "data/berth.db".to_owned()),
             agent_binary: own.agent_binary.or(file.agent_binary),
             secrets_key: own.secrets_key.or(file.secrets_key).unwrap_or_else(|| "data/secrets.key".into()),
@@ -96,14 +114,24 @@ impl Flags {
     }
 }
 
+fn certificate(certificate: Option<PathBuf>, key: Option<PathBuf>) -> anyhow::Result<Option<Files>> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(Files { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => bail!("`tls-certificate` is given without its key: give `tls-key` too"),
+        (None, Some(_)) => bail!("`tls-key` is given without its certificate: give `tls-certificate` too"),
+    }
+}
+
 fn read_file(path: &Path) -> anyhow::Result<Values> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     toml::from_str(&text).with_context(|| format!("`{}` is wrong", path.display()))
 }
 
 impl Config {
-    /// Opens the doors. The folder of the first Unix socket is what containers are given.
-    pub async fn open(self) -> anyhow::Result<(Settings, Doors)> {
+    /// Opens the doors; `tls` is what was loaded from our own files. The folder of the first Unix socket is what containers
+    /// are given.
+    pub async fn open(self, tls: Option<Arc<Tls>>) -> anyhow::Result<(Settings, Doors)> {
         prepare_database(&self.database)?;
         let mut agents = Vec::new();
         let mut door_folder = None;
@@ -114,7 +142,7 @@ impl Config {
                     door_folder = door_folder.or_else(|| path.parent().map(Path::to_path_buf));
                     agents.push(Listener::Unix(bind_socket(&path).await?));
                 }
-                None => agents.push(Listener::Tcp(bind_loopback(door).await?)),
+                None => agents.push(bind_door(door, tls.as_ref()).await?),
             }
         }
         let agent_binary = self.agent_binary.map(|file| agent_file(&file)).transpose()?;
@@ -141,7 +169,12 @@ impl Config {
             .with_context(|| format!("cannot listen on {}: is another server running there?", self.listen))?;
         let (database, ttl, providers) = (self.database, self.ttl, Providers::default());
         let settings = Settings { database, ttl, docker, visits, providers, commit_hook: None };
-        Ok((settings, Doors { api: Listener::Tcp(api), agents }))
+        let api = match tls {
+            _ if self.behind_proxy => Listener::Proxied(api),
+            Some(tls) => Listener::Tls(api, tls),
+            None => Listener::Tcp(api),
+        };
+        Ok((settings, Doors { api, agents }))
     }
 }
 
@@ -188,13 +221,23 @@ async fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
     UnixListener::bind(path).with_context(|| format!("cannot listen on `{}`", path.display()))
 }
 
-async fn bind_loopback(door: &str) -> anyhow::Result<TcpListener> {
-    let address: SocketAddr = door
-        .parse()
-        .with_context(|| format!("`agent-listen` is `{door}`: give `unix:PATH` or `127.0.0.1:PORT`"))?;
+async fn bind_door(door: &str, tls: Option<&Arc<Tls>>) -> anyhow::Result<Listener> {
+    let (address, is_tls) = match door.strip_prefix("tls:") {
+        Some(address) => (address, true),
+        None => (door, false),
+    };
+    let address: SocketAddr = address.parse().with_context(|| {
+        format!("`agent-listen` is `{door}`: give `unix:PATH`, `tls:ADDRESS:PORT` or `127.0.0.1:PORT`")
+    })?;
     ensure!(
-        address.ip().is_loopback(),
-        "`agent-listen` is {address}: without TLS it must be loopback or `unix:PATH`"
+        is_tls || address.ip().is_loopback(),
+        "`agent-listen` is {address}: without TLS it must be loopback or `unix:PATH`; give `tls:{address}`"
     );
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    let bind =
+        async || TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
+    match tls {
+        Some(tls) if is_tls => Ok(Listener::Tls(bind().await?, tls.clone())),
+        None if is_tls => bail!("`agent-listen` is `{door}`: give `tls-certificate` and `tls-key`"),
+        Some(_) | None => Ok(Listener::Tcp(bind().await?)),
+    }
 }

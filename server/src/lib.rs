@@ -11,3 +11,4 @@ pub mod seal;
 pub mod secret;
 pub mod serve;
 pub mod store;
+pub mod tls;

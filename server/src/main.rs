@@ -5,9 +5,10 @@ use futures_util::future::BoxFuture;
 use model::Timestamp;
 use server::clock::Clock;
 use server::config::Flags;
+use server::tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -20,10 +21,32 @@ async fn main() -> anyhow::Result<()> {
         agent_listen = ?config.agent_listen,
         "open: there are no accounts, whoever reaches us may do everything"
     );
-    let (settings, doors) = config.open().await?;
+    let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    if let Some(tls) = &tls {
+        warn_of_time(tls);
+        tokio::spawn(reload_when_told(tls.clone(), signal(SignalKind::hangup())?));
+    }
+    let (settings, doors) = config.open(tls).await?;
     server::serve::serve(settings, doors, Arc::new(SystemClock), told_to_stop()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Whoever renews the certificate sends SIGHUP.
+async fn reload_when_told(tls: Arc<Tls>, mut told: Signal) {
+    while told.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("new connections get the certificate as it is in its file now"),
+            Err(error) => tracing::error!(%error, "the certificate stays the one it was"),
+        }
+        warn_of_time(&tls);
+    }
+}
+
+fn warn_of_time(tls: &Tls) {
+    if let Some(why) = tls.out_of_time(SystemClock.now()) {
+        tracing::warn!("{why}");
+    }
 }
 
 async fn told_to_stop() {

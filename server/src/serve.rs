@@ -17,8 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-const API_CONNECTIONS: usize = 2_048;
-const AGENT_CONNECTIONS: usize = 10_000;
 /// How long requests under way may take when the server stops.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -73,17 +71,10 @@ pub async fn serve(
     let loops = reconcile::start(&hub, providers).await?;
     reconcile::sweep(&hub).await;
     let (stopping, stopped) = watch::channel(false);
-    let people = accept::serve(
-        doors.api,
-        api::routes(app.clone()),
-        Limits { connections: API_CONNECTIONS },
-        stopped.clone(),
-        DRAIN,
-    );
+    let people = accept::serve(doors.api, api::routes(app.clone()), Limits::API, stopped.clone(), DRAIN);
     let agents = join_all(doors.agents.into_iter().map(|door| {
-        let limits = Limits { connections: AGENT_CONNECTIONS };
         // Parked syncs have nothing to finish.
-        accept::serve(door, api::agent_routes(app.clone()), limits, stopped.clone(), Duration::ZERO)
+        accept::serve(door, api::agent_routes(app.clone()), Limits::AGENTS, stopped.clone(), Duration::ZERO)
     }));
     tokio::join!(people, agents, async {
         stop.await;

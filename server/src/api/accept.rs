@@ -1,22 +1,22 @@
 //! The accept loop. Warp's own limits neither the time for headers, nor connections, nor the time to drain.
 
 use super::Routes;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
+use super::connection::Connection;
+use super::crowd::{Admission, Crowd};
+use super::peer::Peer;
+use crate::tls::Tls;
 use std::{io, sync::Arc, time::Duration};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Also how long an idle connection is kept.
-const SLOWEST_HEADER: Duration = Duration::from_secs(10);
 /// `accept` fails when file descriptors run out; a pause lets some come back.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub enum Listener {
     Tcp(TcpListener),
+    /// Our own proxy comes here, and says for whom.
+    Proxied(TcpListener),
+    Tls(TcpListener, Arc<Tls>),
     Unix(UnixListener),
 }
 
@@ -24,6 +24,27 @@ pub enum Listener {
 pub struct Limits {
     /// Beyond so many connections newcomers wait to be accepted.
     pub connections: usize,
+    /// Beyond so many of one client's his further ones are closed at once.
+    pub per_client: usize,
+    /// For a TLS handshake, and for the headers of a request. So long an idle connection of HTTP/1.1 is kept as well.
+    pub headers: Duration,
+    /// So long nothing at all may be taken of what we write.
+    pub stall: Duration,
+    /// So long a connection of HTTP/2 is kept that asks nothing.
+    pub idle: Duration,
+}
+
+impl Limits {
+    /// For people and their programs.
+    pub const API: Self = Self {
+        connections: 2_048,
+        per_client: 256,
+        headers: Duration::from_secs(10),
+        stall: Duration::from_secs(30),
+        idle: Duration::from_secs(60),
+    };
+    /// Many machines may share one address.
+    pub const AGENTS: Self = Self { connections: 10_000, per_client: 1_024, ..Self::API };
 }
 
 /// Serves until `stop` is true or its sender is gone; requests at work then have `drain`, and no longer.
@@ -35,48 +56,69 @@ pub async fn serve(
     drain: Duration,
 ) {
     let seats = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
+    let crowd = Arc::new(Crowd::new(limits.per_client));
     // Dropped when this function is left, in whatever way: no connection outlives it.
     let (leaving, left) = watch::channel(());
     loop {
         let (socket, seat) = tokio::select! {
             // A connection that is not accepted yet stays in the kernel's queue; a free seat stays free.
-            next = next(&listener, &seats) => next,
+            next = next(&listener, &seats, &crowd) => next,
             // Changes nothing but this loop.
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let connection =
-            Connection { routes: routes.clone(), watcher: graceful.watcher(), left: left.clone(), seat };
-        match socket {
-            Socket::Tcp(socket) => tokio::spawn(connection.run(socket)),
-            Socket::Unix(socket) => tokio::spawn(connection.run(socket)),
+        let (routes, stop, left, seat) = (routes.clone(), stop.clone(), left.clone(), Arc::new(seat));
+        let connection = |peer| Connection { routes, limits, peer, is_proxied: false, stop, left, seat };
+        match (socket, &listener) {
+            (Socket::Unix(socket), _) => tokio::spawn(connection(Peer::Unix).run(socket)),
+            (Socket::Tcp(socket, peer), Listener::Tls(_, tls)) => {
+                tokio::spawn(connection(peer).run_tls(socket, tls.acceptor()))
+            }
+            (Socket::Tcp(socket, peer), Listener::Proxied(_)) => {
+                tokio::spawn(Connection { is_proxied: true, ..connection(peer) }.run(socket))
+            }
+            (Socket::Tcp(socket, peer), _) => tokio::spawn(connection(peer).run(socket)),
         };
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    // All seats are back: every connection is gone, and every handler.
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    if tokio::time::timeout(drain, seats.acquire_many(all)).await.is_err() {
         tracing::warn!("requests still at work at the end of the drain time are cut off");
     }
     drop(leaving);
-    // All seats are back: every handler is gone when this returns.
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     let _ = seats.acquire_many(all).await;
 }
 
 enum Socket {
-    Tcp(TcpStream),
+    Tcp(TcpStream, Peer),
     Unix(UnixStream),
 }
 
-async fn next(listener: &Listener, seats: &Arc<Semaphore>) -> (Socket, OwnedSemaphorePermit) {
+/// Held as long as anything of a connection is.
+pub(super) struct Seat {
+    _seat: OwnedSemaphorePermit,
+    _admission: Option<Admission>,
+}
+
+async fn next(listener: &Listener, seats: &Arc<Semaphore>, crowd: &Arc<Crowd>) -> (Socket, Seat) {
+    // Never closed, so that this is always a seat.
+    let Ok(seat) = seats.clone().acquire_owned().await else { std::future::pending().await };
     loop {
-        // Never closed, so that this is always a seat.
-        let Ok(seat) = seats.clone().acquire_owned().await else { std::future::pending().await };
-        match accept(listener).await {
-            Ok(socket) => return (socket, seat),
+        let socket = match accept(listener).await {
+            Ok(socket) => socket,
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(PAUSE).await;
+                continue;
             }
+        };
+        let counted = match (&socket, listener) {
+            (Socket::Unix(_), _) | (_, Listener::Proxied(_)) => None,
+            (Socket::Tcp(_, peer), _) => peer.network(),
+        };
+        match counted.map(|network| crowd.admit(network)) {
+            Some(None) => tracing::debug!(client = ?counted, "has too many connections: one more is closed"),
+            admission => return (socket, Seat { _seat: seat, _admission: admission.flatten() }),
         }
     }
 }
@@ -84,40 +126,11 @@ async fn next(listener: &Listener, seats: &Arc<Semaphore>) -> (Socket, OwnedSema
 async fn accept(listener: &Listener) -> io::Result<Socket> {
     match listener {
         Listener::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
-        Listener::Tcp(listener) => {
-            let (socket, _) = listener.accept().await?;
+        Listener::Tcp(listener) | Listener::Proxied(listener) | Listener::Tls(listener, _) => {
+            let (socket, address) = listener.accept().await?;
             // An answer is one small write: it shall not wait for another. Without it, slower but right.
             let _ = socket.set_nodelay(true);
-            Ok(Socket::Tcp(socket))
-        }
-    }
-}
-
-struct Connection {
-    routes: Routes,
-    watcher: Watcher,
-    left: watch::Receiver<()>,
-    /// Held as long as the connection is.
-    seat: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    /// HTTP/1.1 only: every client here speaks it, and it alone has a time limit for headers.
-    async fn run(mut self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let _seat = self.seat;
-        let service = TowerToHyperService::new(warp::service(self.routes));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(SLOWEST_HEADER)
-            .serve_connection(TokioIo::new(socket), service);
-        let outcome = tokio::select! {
-            // When the client hangs up this ends, and the handler's future with it.
-            outcome = self.watcher.watch(connection) => outcome,
-            // The drain time is over: whatever is still at work has lost its right to an answer.
-            _ = self.left.changed() => return,
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "a connection ended early");
+            Ok(Socket::Tcp(socket, address.into()))
         }
     }
 }
@@ -130,6 +143,8 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio::task::JoinHandle;
     use warp::{Filter, Reply};
+
+    const LIMITS: Limits = Limits { connections: 8, ..Limits::API };
 
     struct Server {
         address: SocketAddr,
@@ -170,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_hangs_up_takes_the_handler_along() {
-        let mut server = silent_server(Limits { connections: 8 }).await;
+        let mut server = silent_server(LIMITS).await;
         let client = ask(server.address).await;
         let handler = server.began.recv().await.unwrap();
         drop(client);
@@ -179,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_outlives_the_drain_time() {
-        let mut server = silent_server(Limits { connections: 8 }).await;
+        let mut server = silent_server(LIMITS).await;
         let mut client = ask(server.address).await;
         let handler = server.began.recv().await.unwrap();
         server.stop.send(true).unwrap();
@@ -190,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_limit_one_waits_for_a_seat() {
-        let mut server = silent_server(Limits { connections: 1 }).await;
+        let mut server = silent_server(Limits { connections: 1, ..LIMITS }).await;
         let first = ask(server.address).await;
         let handler = server.began.recv().await.unwrap();
         let _second = ask(server.address).await;

@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use std::{pin::pin, time::Duration};
+use tokio::time::{error::Elapsed, timeout};
 use warp::http::StatusCode;
 use warp::{Filter, Rejection};
 
@@ -13,8 +14,9 @@ const LARGEST: usize = 256 * 1024;
 /// Of a body that is too large, so much is read and thrown away: whoever is still sending when the connection is
 /// closed may never see the answer that says why.
 const DISCARDED: usize = 64 << 20;
-/// Somebody who sends slower than this keeps a connection from others.
+/// Somebody who sends slower than this, in all or from one piece to the next, keeps a connection from others.
 const SLOWEST: Duration = Duration::from_secs(30);
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
 /// Any content type will do that does not announce something else: curl's `-d` says it sends a form.
 pub(super) fn json<T: DeserializeOwned + Send + 'static>()
@@ -32,15 +34,18 @@ async fn receive<T: DeserializeOwned, B: Buf>(
         let detail = "this is no place for files; send JSON: `content-type: application/json`";
         return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let slow = |_| Fault::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive; send it again");
-    parse(&tokio::time::timeout(SLOWEST, collect(stream)).await.map_err(slow)??)
+    parse(&timeout(SLOWEST, collect(stream)).await.map_err(slow)??)
+}
+
+fn slow(_: Elapsed) -> Fault {
+    Fault::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive; send it again")
 }
 
 /// Counts what arrives, because a chunked body announces no length.
 async fn collect<B: Buf>(stream: impl Stream<Item = Result<B, warp::Error>>) -> Result<Bytes, Fault> {
     let mut stream = pin!(stream);
     let (mut body, mut length) = (Vec::new(), 0);
-    while let Some(chunk) = stream.next().await {
+    while let Some(chunk) = timeout(LONGEST_SILENCE, stream.next()).await.map_err(slow)? {
         let mut chunk =
             chunk.map_err(|_| Fault::new(StatusCode::BAD_REQUEST, "the body broke off; send it again"))?;
         length += chunk.remaining();
@@ -156,6 +161,23 @@ mod tests {
         let chunks = |count: usize| stream::iter((0..count).map(|_| Ok(Bytes::from_static(&[b' '; 1024]))));
         assert_eq!(collect(chunks(256)).await.map(|body| body.len()), Ok(LARGEST));
         assert_eq!(collect(chunks(257)).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    /// Such a body in pieces, each so many seconds after the one before.
+    async fn sent(pieces: &[&'static str], every: u64) -> Result<serde_json::Value, StatusCode> {
+        let body = stream::iter(pieces.to_vec()).then(async |piece| {
+            tokio::time::sleep(Duration::from_secs(every)).await;
+            Ok(Bytes::from_static(piece.as_bytes()))
+        });
+        receive(None, body).await.map_err(|fault| fault.status)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_waited_for_but_not_for_ever() {
+        let pieces = ["{", "\"a\"", ":", "1}"];
+        assert_eq!(sent(&pieces, 7).await, Ok(serde_json::json!({"a": 1})));
+        assert_eq!(sent(&pieces, 9).await, Err(StatusCode::REQUEST_TIMEOUT), "36 seconds in all");
+        assert_eq!(sent(&pieces[..2], 11).await, Err(StatusCode::REQUEST_TIMEOUT), "silent for 11 seconds");
     }
 
     #[tokio::test]
