@@ -1,6 +1,7 @@
 //! Flags, environment and a TOML file: a flag wins over the environment, which wins over the file.
 
 use crate::api::accept::Listener;
+use crate::app::GateSettings;
 use crate::reach::ssh::SshSettings;
 use crate::reconcile::Providers;
 use crate::serve::{DockerSettings, Doors, Settings, VisitSettings};
@@ -168,7 +169,8 @@ impl Config {
             .await
             .with_context(|| format!("cannot listen on {}: is another server running there?", self.listen))?;
         let (database, ttl, providers) = (self.database, self.ttl, Providers::default());
-        let settings = Settings { database, ttl, docker, visits, providers, commit_hook: None };
+        let gate = GateSettings::default();
+        let settings = Settings { database, ttl, docker, visits, gate, providers, commit_hook: None };
         let api = match tls {
             _ if self.behind_proxy => Listener::Proxied(api),
             Some(tls) => Listener::Tls(api, tls),

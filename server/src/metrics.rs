@@ -15,6 +15,7 @@ pub struct Metrics {
     pub cleaned: Counter,
     pub visits: Counter,
     pub visits_failed: Counter,
+    pub log_ins_failed: Counter,
     residue: Family<Vec<(String, String)>, Counter>,
     cleaning: Histogram,
 }
@@ -27,6 +28,7 @@ impl Default for Metrics {
             cleaned: Counter::default(),
             visits: Counter::default(),
             visits_failed: Counter::default(),
+            log_ins_failed: Counter::default(),
             residue: Family::default(),
             cleaning: Histogram::new(CLEANING),
         }
@@ -58,6 +60,11 @@ impl Metrics {
         );
         registry.register("visits", "Visits over SSH that were made", self.visits.clone());
         registry.register("visits_failed", "Visits over SSH that failed", self.visits_failed.clone());
+        registry.register(
+            "log_ins_failed",
+            "Log-ins with a wrong name or password",
+            self.log_ins_failed.clone(),
+        );
         registry.register("residue_removed", "What accounts had left behind", self.residue.clone());
         registry.register(
             "cleaning_seconds",

@@ -21,6 +21,11 @@ pub fn join_token() -> String {
     format!("berth_join_{}", HEXLOWER.encode(&random::<32>()))
 }
 
+/// A fresh token of an account.
+pub fn token() -> String {
+    format!("berth_{}", HEXLOWER.encode(&random::<32>()))
+}
+
 /// What is stored of a token: its SHA-256 in hex.
 pub fn digest(text: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(text))

@@ -1,7 +1,7 @@
 //! Puts the parts together and runs them until told to stop.
 
 use crate::api::accept::{self, Limits, Listener};
-use crate::app::{App, Refusal};
+use crate::app::{App, GateSettings, Refusal};
 use crate::clock::Clock;
 use crate::reach::ssh::{Ssh, SshSettings};
 use crate::reconcile::Visitor;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub docker: Option<DockerSettings>,
     /// For machines that have SSH only.
     pub visits: Option<VisitSettings>,
+    /// How people are let in.
+    pub gate: GateSettings,
     /// Beside ours, or in their place; for tests.
     pub providers: reconcile::Providers,
     /// Stops the store at a chosen commit, as a crash would; for tests.
@@ -59,13 +61,13 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let Settings { database, ttl, docker, visits, providers: others, commit_hook } = settings;
+    let Settings { database, ttl, docker, visits, gate, providers: others, commit_hook } = settings;
     let now = clock.now();
     let store = tokio::task::spawn_blocking(move || Store::open(&database, ttl, now, commit_hook))
         .await?
         .context("cannot open the database; is its path or URL right?")?;
     let hub = reconcile::Hub::new(store, clock, visits.map(visitor).transpose()?);
-    let app = App::new(hub.clone());
+    let app = App::new(hub.clone(), gate);
     let mut providers = providers(&app, docker);
     providers.extend(others);
     let loops = reconcile::start(&hub, providers).await?;

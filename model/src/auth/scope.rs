@@ -22,6 +22,11 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Limited otherwise than by its level.
+    pub fn is_narrow(&self) -> bool {
+        !self.labels.is_empty() || self.machines.is_some() || self.longest.is_some()
+    }
+
     /// Narrows what is wanted to what is allowed, or says what is not.
     pub fn narrow(&self, want: Want, lasts: SignedDuration) -> Result<Want, Invalid> {
         self.allow(lasts)?;

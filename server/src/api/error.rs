@@ -31,6 +31,12 @@ pub(super) struct Fault {
 
 impl Reject for Fault {}
 
+/// Nobody who may ask this.
+#[derive(Debug)]
+pub(super) struct Denied(pub(super) Refusal);
+
+impl Reject for Denied {}
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -90,6 +96,9 @@ fn status_and_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::Conflict(_) => (StatusCode::CONFLICT, "urn:berth:conflict"),
         Refusal::KeyReused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "urn:berth:key-reused"),
         Refusal::Shortage(_) => (StatusCode::CONFLICT, "urn:berth:shortage"),
+        Refusal::OverQuota(_) => (StatusCode::FORBIDDEN, "urn:berth:quota"),
+        Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "about:blank"),
+        Refusal::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "about:blank"),
         Refusal::Unauthorised(_) => (StatusCode::UNAUTHORIZED, "about:blank"),
         Refusal::Gone(_) => (StatusCode::GONE, "about:blank"),
         Refusal::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "urn:berth:failed"),
@@ -105,8 +114,14 @@ impl Reply for Failure {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if matches!(self, Self::Refused(Refusal::Unavailable(_))) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_after = match &self {
+            Self::Refused(Refusal::Unavailable(_)) => Some(1),
+            // Rounded up.
+            Self::Refused(Refusal::TooMany { wait, .. }) => Some(wait.as_secs() + 1),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

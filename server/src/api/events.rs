@@ -2,23 +2,31 @@
 
 use super::error::{Answer, Fault};
 use super::query::{Query, query};
-use super::{Routes, answered, get, ok, with};
-use crate::app::App;
+use super::{Routes, answered, desk, get, ok};
+use crate::app::{App, Desk};
+use crate::store::EventFilter;
+use model::auth::Deed;
 use warp::Filter;
 
 pub(super) fn routes(app: &App) -> Routes {
     warp::path!("events")
         .and(get())
-        .and(with(app))
-        .and(query(&["after", "cursor", "limit"]))
+        .and(desk(app, Deed::Audit))
+        .and(query(&["after", "cursor", "limit", "machine", "reservation", "actor", "kind"]))
         .then(list)
         .map(answered(app, "GET /v1/events"))
         .boxed()
 }
 
-async fn list(app: App, query: Result<Query, Fault>) -> Answer {
+async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
     let query = query?;
-    ok(app.events(after(&query)?, query.limit()?).await?)
+    let filter = EventFilter {
+        machine: query.owned("machine"),
+        reservation: query.owned("reservation"),
+        actor: query.owned("actor"),
+        kind: query.owned("kind"),
+    };
+    ok(desk.events(after(&query)?, filter, query.limit()?).await?)
 }
 
 /// The number of the last event somebody has seen. A page's `next` is such a number too.

@@ -1,44 +1,43 @@
-//! Who may ask while there are no accounts: programs on this computer, and pages served by it.
+//! Which requests are pages' of elsewhere. While there are no accounts, programs of this computer may ask, and pages served
+//! by it.
 //!
 //! Listening on loopback keeps other computers out, not the browser on this one: a page from anywhere may
 //! send requests to `localhost`, or let its own name resolve to 127.0.0.1 (DNS rebinding) and read answers.
 
-use super::error::Fault;
 use std::net::{IpAddr, Ipv6Addr};
-use warp::http::StatusCode;
-use warp::http::uri::Authority;
-use warp::{Filter, Rejection};
+use warp::http::HeaderMap;
+use warp::http::header::{HOST, ORIGIN};
 
-pub(super) fn loopback_only() -> impl Filter<Extract = (), Error = Rejection> + Clone {
-    warp::host::optional()
-        .and(warp::header::optional::<String>("origin"))
-        .and(warp::header::optional::<String>("sec-fetch-site"))
-        .and_then(|host: Option<Authority>, origin: Option<String>, site: Option<String>| {
-            let checked = check(host.as_ref().map(Authority::as_str), origin.as_deref(), site.as_deref());
-            std::future::ready(checked.map_err(warp::reject::custom))
-        })
-        .untuple_one()
-}
-
-/// A browser always says which host it believes to talk to, so that a request without one is no browser's.
-fn check(host: Option<&str>, origin: Option<&str>, site: Option<&str>) -> Result<(), Fault> {
-    if host.is_some_and(|host| !is_loopback(host)) {
-        return Err(refused("it is meant for another host; use `localhost` or `127.0.0.1` in the address"));
+/// Nothing speaks against its coming from a program of this computer, or what does. A browser always says which host it
+/// believes to talk to, so that a request without one is no browser's.
+pub(super) fn is_local(headers: &HeaderMap) -> Result<(), &'static str> {
+    if text(headers, HOST.as_str()).is_some_and(|host| !is_loopback(host)) {
+        return Err("it is meant for another host; use `localhost` or `127.0.0.1` in the address");
     }
-    if matches!(site, Some("cross-site" | "same-site")) {
-        return Err(refused("it was sent by a page of another site"));
+    if matches!(text(headers, SITE), Some("cross-site" | "same-site")) {
+        return Err("it was sent by a page of another site");
     }
-    if origin.is_some_and(|origin| !is_loopback_origin(origin)) {
-        return Err(refused("it was sent by a page that does not come from this computer"));
+    if text(headers, ORIGIN.as_str()).is_some_and(|origin| !is_loopback_origin(origin)) {
+        return Err("it was sent by a page that does not come from this computer");
     }
     Ok(())
 }
 
-fn refused(why: &str) -> Fault {
-    let detail = format!(
-        "without accounts this server answers its own computer only, and the request is refused: {why}"
-    );
-    Fault::new(StatusCode::FORBIDDEN, detail)
+/// Whether it comes from a page of ours, or from no page at all.
+pub(super) fn is_same_site(headers: &HeaderMap) -> bool {
+    let is_ours = |origin: &str| {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        host.is_some() && host == text(headers, HOST.as_str())
+    };
+    !matches!(text(headers, SITE), Some("cross-site" | "same-site"))
+        && text(headers, ORIGIN.as_str()).is_none_or(is_ours)
+}
+
+const SITE: &str = "sec-fetch-site";
+
+/// What cannot be read is nobody's.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
 fn is_loopback_origin(origin: &str) -> bool {
@@ -64,6 +63,28 @@ fn is_port(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn headers(host: Option<&str>, origin: Option<&str>, site: Option<&str>) -> HeaderMap {
+        let all = [("host", host), ("origin", origin), (SITE, site)];
+        all.iter()
+            .filter_map(|(name, value)| Some((name.parse().unwrap(), value.as_ref()?.parse().unwrap())))
+            .collect()
+    }
+
+    fn check(host: Option<&str>, origin: Option<&str>, site: Option<&str>) -> Result<(), &'static str> {
+        is_local(&headers(host, origin, site))
+    }
+
+    #[test]
+    fn pages_of_ours_and_programs_are_of_the_same_site() {
+        let same = |origin, site| is_same_site(&headers(Some("berth.example:8443"), origin, site));
+        assert!(same(None, None) && same(None, Some("none")));
+        assert!(same(Some("https://berth.example:8443"), Some("same-origin")));
+        for origin in ["https://berth.example", "https://evil.example", "null", "", "berth.example:8443"] {
+            assert!(!same(Some(origin), None), "{origin}");
+        }
+        assert!(!same(None, Some("cross-site")) && !same(None, Some("same-site")));
+    }
 
     #[test]
     fn programs_of_this_computer_pass() {
@@ -96,8 +117,7 @@ mod tests {
             "localhost.",
             "user@localhost",
         ]) {
-            let fault = check(Some(host), None, None).expect_err(host);
-            assert_eq!(fault.status, StatusCode::FORBIDDEN);
+            assert!(check(Some(host), None, None).is_err(), "{host}");
         }
     }
 

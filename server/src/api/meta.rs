@@ -2,8 +2,9 @@
 
 use super::error::{Answer, Fault};
 use super::query::{Query, query};
-use super::{Routes, answered, any_of, get, ok, text, with};
-use crate::app::App;
+use super::{Routes, answered, any_of, desk, get, ok, text, with};
+use crate::app::{App, Desk};
+use model::auth::Deed;
 use serde_json::json;
 use std::fmt::Write;
 use warp::Filter;
@@ -31,7 +32,23 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("GET", "/v1/pools/{name}", "one pool"),
     ("PUT", "/v1/pools/{name}", "make a pool, or change it"),
     ("POST", "/v1/pools/{name}/accept-losses", "believe its provider that machines are lost"),
-    ("GET", "/v1/events", "what happened (?after= &limit=)"),
+    ("GET", "/v1/machines/{name}/access", "who could log in on it (?at=)"),
+    ("POST", "/v1/machines/{name}/adopt", "give it an agent of its own"),
+    ("POST", "/v1/machines/{name}/release-agent", "take that away again"),
+    ("GET", "/v1/events", "what happened (?after= &machine= &kind= &actor= &limit=)"),
+    ("POST", "/v1/login", "a token for a name or e-mail and a password"),
+    ("POST", "/v1/session", "the same, as a cookie for browsers"),
+    ("DELETE", "/v1/session", "log out"),
+    ("GET", "/v1/me", "who you are here"),
+    ("PATCH", "/v1/me", "change your password or keys"),
+    ("POST", "/v1/accounts", "make an account; the first one is an admin"),
+    ("GET", "/v1/accounts", "list accounts (?limit= &cursor=)"),
+    ("GET", "/v1/accounts/{name}", "one account"),
+    ("PATCH", "/v1/accounts/{name}", "change it, disable it"),
+    ("DELETE", "/v1/accounts/{name}", "delete it (?end_reservations=true)"),
+    ("POST", "/v1/tokens", "make a token for a program"),
+    ("GET", "/v1/tokens", "list yours, with their last use (?account=)"),
+    ("DELETE", "/v1/tokens/{id}", "revoke one"),
     ("POST", "/machines", "for older clients, as are all below"),
     ("GET", "/machines", "machines"),
     ("DELETE", "/machines/{name}", "retire a machine"),
@@ -47,15 +64,15 @@ const INDEX: &[(&str, &str, &str)] = &[
 pub(super) fn v1(app: &App) -> Routes {
     let availability = warp::path!("availability")
         .and(get())
-        .and(with(app))
+        .and(desk(app, Deed::Look))
         .and(query(&["label"]))
         .then(availability)
         .map(answered(app, "GET /v1/availability"))
         .boxed();
     let version = warp::path!("version")
         .and(get())
-        .and(with(app))
-        .map(|app: App| ok(app.version()))
+        .and(desk(app, Deed::Look))
+        .map(|desk: Desk| ok(desk.version()))
         .map(answered(app, "GET /v1/version"))
         .boxed();
     any_of(availability, [version])
@@ -70,7 +87,7 @@ pub(super) fn routes(app: &App) -> Routes {
         .boxed();
     let metrics = warp::path!("metrics")
         .and(get())
-        .and(with(app))
+        .and(desk(app, Deed::Look))
         .then(metrics)
         .map(answered(app, "GET /metrics"))
         .boxed();
@@ -83,16 +100,16 @@ pub(super) fn routes(app: &App) -> Routes {
     any_of(health, [metrics, index])
 }
 
-async fn availability(app: App, query: Result<Query, Fault>) -> Answer {
-    ok(app.availability(query?.labels()?).await?)
+async fn availability(desk: Desk, query: Result<Query, Fault>) -> Answer {
+    ok(desk.availability(query?.labels()?).await?)
 }
 
 async fn health(app: App) -> Answer {
     ok(app.health().await?)
 }
 
-async fn metrics(app: App) -> Answer {
-    let metrics = app.metrics().await?;
+async fn metrics(desk: Desk) -> Answer {
+    let metrics = desk.metrics().await?;
     Ok(text("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics))
 }
 

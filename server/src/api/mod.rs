@@ -1,7 +1,9 @@
 //! HTTP: the only place that knows warp. A route extracts, asks the app, and words the answer.
 
 pub mod accept;
+mod accounts;
 mod agent;
+mod auth;
 mod body;
 mod compat;
 mod connection;
@@ -20,7 +22,8 @@ mod reservations;
 mod steady;
 
 use crate::app::App;
-use error::{Answer, Fault};
+use auth::desk;
+use error::{Answer, Denied, Failure, Fault};
 use serde::Serialize;
 use std::convert::Infallible;
 use warp::filters::BoxedFilter;
@@ -37,11 +40,17 @@ pub type Routes = BoxedFilter<(Response,)>;
 pub fn routes(app: App) -> Routes {
     let v1 = any_of(
         machines::routes(&app),
-        [reservations::routes(&app), pools::routes(&app), events::routes(&app), meta::v1(&app)],
+        [
+            reservations::routes(&app),
+            pools::routes(&app),
+            events::routes(&app),
+            accounts::routes(&app),
+            meta::v1(&app),
+        ],
     );
     let v1 = warp::path("v1").and(v1).boxed();
     let all = any_of(v1, [meta::routes(&app), compat::routes(&app)]);
-    finished(app, guard::loopback_only().and(all).boxed())
+    finished(app, all)
 }
 
 /// The agents' own door: enrol and sync, each with a credential of its own, and nothing else.
@@ -78,7 +87,10 @@ fn answered(app: &App, route: &'static str) -> impl Fn(Answer) -> Response + Clo
 /// Answers what no route took, and marks every response.
 fn finished(app: App, routes: Routes) -> Routes {
     let recover = move |rejection: Rejection| {
-        let response = Fault::of(&rejection).into_response();
+        let response = match rejection.find::<Denied>() {
+            Some(Denied(refusal)) => Failure::from(refusal.clone()).into_response(),
+            None => Fault::of(&rejection).into_response(),
+        };
         app.request_seen("none", response.status().as_u16());
         std::future::ready(Ok::<_, Infallible>(response))
     };

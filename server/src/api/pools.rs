@@ -3,29 +3,30 @@
 use super::error::{Answer, Fault};
 use super::path::Segment;
 use super::query::{Query, query};
-use super::{Routes, answered, any_of, body, get, ok, with};
-use crate::app::App;
+use super::{Routes, answered, any_of, body, desk, get, ok};
+use crate::app::{App, Desk};
+use model::auth::Deed;
 use model::wire::{Page, PoolPut};
 use warp::Filter;
 
 pub(super) fn routes(app: &App) -> Routes {
     let list = warp::path!("pools")
         .and(get())
-        .and(with(app))
+        .and(desk(app, Deed::Look))
         .and(query(&[]))
         .then(list)
         .map(answered(app, "GET /v1/pools"))
         .boxed();
     let one = warp::path!("pools" / Segment)
         .and(get())
-        .and(with(app))
+        .and(desk(app, Deed::Look))
         .and(query(&[]))
         .then(one)
         .map(answered(app, "GET /v1/pools/{name}"))
         .boxed();
     let put = warp::path!("pools" / Segment)
         .and(warp::put())
-        .and(with(app))
+        .and(desk(app, Deed::Machines))
         .and(query(&[]))
         .and(body::json())
         .then(put)
@@ -33,7 +34,7 @@ pub(super) fn routes(app: &App) -> Routes {
         .boxed();
     let accept_losses = warp::path!("pools" / Segment / "accept-losses")
         .and(warp::post())
-        .and(with(app))
+        .and(desk(app, Deed::Machines))
         .and(query(&[]))
         .then(accept_losses)
         .map(answered(app, "POST /v1/pools/{name}/accept-losses"))
@@ -42,22 +43,22 @@ pub(super) fn routes(app: &App) -> Routes {
 }
 
 /// A page like every other list, though there is never a second one.
-async fn list(app: App, query: Result<Query, Fault>) -> Answer {
+async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
     query?;
-    ok(Page { items: app.pool_list().await?, next: None })
+    ok(Page { items: desk.pool_list().await?, next: None })
 }
 
-async fn one(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+async fn one(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
     query?;
-    ok(app.pool_get(&name.0).await?)
+    ok(desk.pool_get(&name.0).await?)
 }
 
-async fn put(name: Segment, app: App, query: Result<Query, Fault>, body: Result<PoolPut, Fault>) -> Answer {
+async fn put(name: Segment, desk: Desk, query: Result<Query, Fault>, body: Result<PoolPut, Fault>) -> Answer {
     query?;
-    ok(app.pool_put(&name.0, body?).await?)
+    ok(desk.pool_put(&name.0, body?).await?)
 }
 
-async fn accept_losses(name: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+async fn accept_losses(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
     query?;
-    ok(app.pool_accept_losses(&name.0).await?)
+    ok(desk.pool_accept_losses(&name.0).await?)
 }

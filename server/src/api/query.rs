@@ -2,8 +2,8 @@
 
 use super::error::Fault;
 use super::path::decode;
-use model::Labels;
 use model::phase::{MachineState, Phase};
+use model::{Labels, Timestamp};
 use serde::Deserialize;
 use serde::de::{IntoDeserializer, value::Error};
 use std::{convert::Infallible, ops::RangeInclusive};
@@ -85,6 +85,19 @@ impl Query {
         };
         let known = MachineState::NAMES.join("`, `");
         Err(Fault::field("state", format!("no state `{}`; there are `{known}`", shown(unknown))))
+    }
+
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, Fault> {
+        let odd = |_| Fault::field(name, format!("`{name}` must be a time such as `2026-01-31T18:00:00Z`"));
+        self.text(name).map(|text| text.parse().map_err(odd)).transpose()
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Fault> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Fault::field(name, format!("`{name}` must be `true` or `false`"))),
+        }
     }
 
     pub(super) fn phase(&self) -> Result<Option<Phase>, Fault> {

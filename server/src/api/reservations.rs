@@ -3,8 +3,9 @@
 use super::error::{Answer, Fault};
 use super::path::Segment;
 use super::query::{Query, query};
-use super::{Routes, answered, any_of, body, created, get, header, json, ok, with};
-use crate::app::{App, ReservationFilter};
+use super::{Routes, answered, any_of, body, created, desk, get, header, json, ok};
+use crate::app::{App, Desk, ReservationFilter};
+use model::auth::Deed;
 use model::phase::Phase;
 use model::wire::{ReservationCreate, ReservationPatch};
 use warp::Filter;
@@ -13,7 +14,7 @@ use warp::http::StatusCode;
 pub(super) fn routes(app: &App) -> Routes {
     let create = warp::path!("reservations")
         .and(warp::post())
-        .and(with(app))
+        .and(desk(app, Deed::Reserve))
         .and(query(&[]))
         .and(header::idempotency_key())
         .and(body::json())
@@ -22,21 +23,21 @@ pub(super) fn routes(app: &App) -> Routes {
         .boxed();
     let list = warp::path!("reservations")
         .and(get())
-        .and(with(app))
+        .and(desk(app, Deed::Look))
         .and(query(&["username", "phase", "cursor", "limit"]))
         .then(list)
         .map(answered(app, "GET /v1/reservations"))
         .boxed();
     let one = warp::path!("reservations" / Segment)
         .and(get())
-        .and(with(app))
+        .and(desk(app, Deed::Look))
         .and(query(&[]))
         .then(one)
         .map(answered(app, "GET /v1/reservations/{id}"))
         .boxed();
     let patch = warp::path!("reservations" / Segment)
         .and(warp::patch())
-        .and(with(app))
+        .and(desk(app, Deed::Reserve))
         .and(query(&["wait"]))
         .and(body::json())
         .then(patch)
@@ -44,7 +45,7 @@ pub(super) fn routes(app: &App) -> Routes {
         .boxed();
     let release = warp::path!("reservations" / Segment)
         .and(warp::delete())
-        .and(with(app))
+        .and(desk(app, Deed::Reserve))
         .and(query(&["wait"]))
         .then(release)
         .map(answered(app, "DELETE /v1/reservations/{id}"))
@@ -53,17 +54,17 @@ pub(super) fn routes(app: &App) -> Routes {
 }
 
 async fn create(
-    app: App,
+    desk: Desk,
     query: Result<Query, Fault>,
     key: Result<Option<String>, Fault>,
     body: Result<ReservationCreate, Fault>,
 ) -> Answer {
     query?;
-    let made = app.reservation_create(body?, key?).await?;
+    let made = desk.reservation_create(body?, key?).await?;
     created(format!("/v1/reservations/{}", made.id), made)
 }
 
-async fn list(app: App, query: Result<Query, Fault>) -> Answer {
+async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
     let query = query?;
     let filter = ReservationFilter {
         username: query.owned("username"),
@@ -71,28 +72,28 @@ async fn list(app: App, query: Result<Query, Fault>) -> Answer {
         cursor: query.owned("cursor"),
         limit: query.limit()?,
     };
-    ok(app.reservation_list(filter).await?)
+    ok(desk.reservation_list(filter).await?)
 }
 
-async fn one(id: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+async fn one(id: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
     query?;
-    ok(app.reservation_get(&id.0).await?)
+    ok(desk.reservation_get(&id.0).await?)
 }
 
 async fn patch(
     id: Segment,
-    app: App,
+    desk: Desk,
     query: Result<Query, Fault>,
     body: Result<ReservationPatch, Fault>,
 ) -> Answer {
     let wait = query?.wait()?;
-    ok(app.reservation_patch(&id.0, body?, wait).await?)
+    ok(desk.reservation_patch(&id.0, body?, wait).await?)
 }
 
 /// 202 while something of it is left on a machine. Releasing what has ended is no mistake.
-async fn release(id: Segment, app: App, query: Result<Query, Fault>) -> Answer {
+async fn release(id: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
     let wait = query?.wait()?;
-    let reservation = app.reservation_release(&id.0, wait).await?;
+    let reservation = desk.reservation_release(&id.0, wait).await?;
     let gone = reservation.phase == Phase::Ended;
     json(if gone { StatusCode::OK } else { StatusCode::ACCEPTED }, reservation)
 }

@@ -1,6 +1,6 @@
 //! Machines: registered, listed, changed, retired.
 
-use super::{App, MachineFilter, Refusal, access, keyed, view};
+use super::{App, Desk, MachineFilter, Refusal, access, view};
 use crate::secret;
 use crate::store::{MachineChange, NewMachine};
 use jiff::SignedDuration;
@@ -9,9 +9,10 @@ use model::dial::Dial;
 use model::machine::{Machine, Uids};
 use model::phase::{MachineState, machine_state};
 use model::wire::{
-    Availability, CleaningView, MachineAdopt, MachineCreate, MachineCreated, MachinePatch, MachineView, Page,
+    Availability, CleaningView, CouldLogIn, MachineAdopt, MachineCreate, MachineCreated, MachinePatch,
+    MachineView, Page,
 };
-use model::{Invalid, Labels, MachineName};
+use model::{Invalid, Labels, MachineName, Timestamp};
 use std::collections::BTreeMap;
 
 /// How long a person has to start the agent of a machine just registered.
@@ -19,13 +20,13 @@ const JOIN_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 /// Rows read at a time where every machine counts.
 const WHOLE_PAGE: u32 = 1000;
 
-impl App {
+impl Desk {
     pub async fn machine_create(
         &self,
         body: MachineCreate,
         key: Option<String>,
     ) -> Result<MachineCreated, Refusal> {
-        let key = keyed(key, "machine", &without_secrets(&body))?;
+        let key = self.keyed(key, "machine", &without_secrets(&body))?;
         let now = self.hub().clock.now();
         let join_token = secret::join_token();
         let is_visited = body.ssh.is_some();
@@ -43,20 +44,20 @@ impl App {
             ssh,
             join: (!is_visited).then(|| (secret::digest(&join_token), now + JOIN_WITHIN)),
         };
-        let (machine, is_new) = self.hub().store.machine_create(new, key, now).await?;
+        let (machine, is_new) = self.store.machine_create(new, key, now).await?;
         self.hub().queue.add(machine.id);
-        let machine = view::machine(machine, now, self.hub().store.ttl());
+        let machine = self.machine_view(machine, now);
         Ok(MachineCreated { machine, join_token: (is_new && !is_visited).then_some(join_token) })
     }
 
     pub async fn machine_list(&self, filter: MachineFilter) -> Result<Page<MachineView>, Refusal> {
         let now = self.hub().clock.now();
-        let ttl = self.hub().store.ttl();
+        let ttl = self.store.ttl();
         let mut cursor = filter.cursor.as_deref().map(parse_cursor).transpose()?;
         let mut items: Vec<MachineView> = Vec::new();
         // States are computed, so they are filtered here; pages are read until one is full.
         loop {
-            let rows = self.hub().store.machine_list(cursor, WHOLE_PAGE).await?;
+            let rows = self.store.machine_list(cursor, WHOLE_PAGE).await?;
             let last_page = rows.len() < WHOLE_PAGE as usize;
             for row in rows {
                 let fits = row.labels.covers(&filter.labels)
@@ -69,7 +70,7 @@ impl App {
                 }
                 cursor = Some(row.id);
                 if fits {
-                    items.push(view::machine(row, now, ttl));
+                    items.push(self.machine_view(row, now));
                 }
             }
             if last_page {
@@ -79,14 +80,14 @@ impl App {
     }
 
     pub async fn machine_get(&self, name: &str) -> Result<MachineView, Refusal> {
-        let machine = self.hub().store.machine_get(name).await?;
-        Ok(view::machine(machine, self.hub().clock.now(), self.hub().store.ttl()))
+        let machine = self.store.machine_get(name).await?;
+        Ok(view::machine(machine, self.hub().clock.now(), self.store.ttl()))
     }
 
     pub async fn machine_patch(&self, name: &str, body: MachinePatch) -> Result<MachineView, Refusal> {
         let now = self.hub().clock.now();
         let MachinePatch { labels, cordoned, host, port, ssh, host_key } = body;
-        let found = self.hub().store.machine_get(name).await?;
+        let found = self.store.machine_get(name).await?;
         let ssh = match ssh {
             Some(access) => {
                 let host = host.as_deref().unwrap_or(&found.host);
@@ -103,29 +104,29 @@ impl App {
         };
         let log_in_changed = ssh.is_some() || address.is_some();
         let change = MachineChange { labels, cordoned, address, ssh, host_key };
-        let machine = self.hub().store.machine_patch(name, change, now).await?;
+        let machine = self.store.machine_patch(name, change, now).await?;
         if log_in_changed {
             self.hub().forget_visits(machine.id);
         }
         self.hub().queue.add(machine.id);
-        Ok(view::machine(machine, now, self.hub().store.ttl()))
+        Ok(self.machine_view(machine, now))
     }
 
     pub async fn machine_retire(&self, name: &str) -> Result<MachineView, Refusal> {
         let now = self.hub().clock.now();
-        let (machine, outcome) = self.hub().store.machine_retire(name, now).await?;
+        let (machine, outcome) = self.store.machine_retire(name, now).await?;
         self.hub().given_up(outcome);
         self.hub().queue.add(machine.id);
         self.hub().pools.changed();
-        Ok(view::machine(machine, now, self.hub().store.ttl()))
+        Ok(self.machine_view(machine, now))
     }
 
     /// Has its agent try again to get clean of whoever is leaving.
     pub async fn machine_clean(&self, name: &str) -> Result<MachineView, Refusal> {
         let now = self.hub().clock.now();
-        let machine = self.hub().store.machine_clean(name, now).await?;
+        let machine = self.store.machine_clean(name, now).await?;
         self.hub().queue.add(machine.id);
-        Ok(view::machine(machine, now, self.hub().store.ttl()))
+        Ok(self.machine_view(machine, now))
     }
 
     /// It is to get an agent of its own, which a visit puts there.
@@ -135,17 +136,17 @@ impl App {
             return Err(Refusal::Conflict(access::NO_VISITS.to_owned()));
         }
         let now = self.hub().clock.now();
-        let machine = self.hub().store.machine_adopt(name, server, now).await?;
+        let machine = self.store.machine_adopt(name, server, now).await?;
         self.hub().queue.add(machine.id);
-        Ok(view::machine(machine, now, self.hub().store.ttl()))
+        Ok(self.machine_view(machine, now))
     }
 
     /// It is to be visited again, and its agent to go.
     pub async fn machine_release_agent(&self, name: &str) -> Result<MachineView, Refusal> {
         let now = self.hub().clock.now();
-        let machine = self.hub().store.machine_release_agent(name, now).await?;
+        let machine = self.store.machine_release_agent(name, now).await?;
         self.hub().queue.add(machine.id);
-        Ok(view::machine(machine, now, self.hub().store.ttl()))
+        Ok(self.machine_view(machine, now))
     }
 
     pub async fn cleaning_list(
@@ -155,12 +156,28 @@ impl App {
         limit: u32,
     ) -> Result<Page<CleaningView>, Refusal> {
         let cursor = cursor.as_deref().map(parse_cursor).transpose()?;
-        let items = self.hub().store.cleaning_list(name, cursor, limit).await?;
+        let items = self.store.cleaning_list(name, cursor, limit).await?;
         let full = items.len() == limit as usize;
         let next = items.last().filter(|_| full).map(|cleaning| cleaning.assignment.to_string());
         Ok(Page { items, next })
     }
 
+    /// How it is logged in to concerns nobody else.
+    fn machine_view(&self, machine: Machine, now: Timestamp) -> MachineView {
+        let mut view = view::machine(machine, now, self.store.ttl());
+        if !self.caller.looks_after_all() {
+            view.ssh = None;
+        }
+        view
+    }
+
+    /// Whose accounts were, or may have been, on a machine at a time.
+    pub async fn could_log_in(&self, name: &str, at: Option<Timestamp>) -> Result<Vec<CouldLogIn>, Refusal> {
+        Ok(self.store.could_log_in(name, at.unwrap_or(self.hub().clock.now())).await?)
+    }
+}
+
+impl App {
     pub async fn availability(&self, labels: Labels) -> Result<Availability, Refusal> {
         let mut states: BTreeMap<String, u32> =
             MachineState::NAMES.iter().map(|name| ((*name).to_owned(), 0)).collect();

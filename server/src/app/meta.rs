@@ -1,10 +1,11 @@
 //! About the server itself: health, version, events, metrics.
 
-use super::{App, Refusal};
+use super::{App, Desk, Refusal};
+use crate::store::EventFilter;
 use jiff::SignedDuration;
 use model::Labels;
 use model::machine::Machine;
-use model::wire::{EventView, Health, Page, Version};
+use model::wire::{Availability, EventView, Health, Page, Version};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,20 +26,13 @@ impl App {
         Ok(Health { status: "ok".to_owned(), now, stuck })
     }
 
-    pub async fn events(&self, after: Option<i64>, limit: u32) -> Result<Page<EventView>, Refusal> {
-        let items = self.hub().store.event_list(after.unwrap_or(0), limit).await?;
-        let full = items.len() == limit as usize;
-        let next = items.last().filter(|_| full).map(|event| event.seq.to_string());
-        Ok(Page { items, next })
-    }
-
     /// Counts a request.
     pub fn request_seen(&self, route: &'static str, status: u16) {
         self.hub().metrics.request_seen(route, status);
     }
 
     /// In the OpenMetrics text format.
-    pub async fn metrics(&self) -> Result<String, Refusal> {
+    async fn metrics(&self) -> Result<String, Refusal> {
         let machines: Family<Vec<(String, String)>, Gauge> = Family::default();
         for (state, count) in self.availability(Labels::default()).await?.states {
             machines.get_or_create(&vec![("state".to_owned(), state)]).set(i64::from(count));
@@ -52,6 +46,36 @@ impl App {
         let mut text = String::new();
         encode(&mut text, &registry).map_err(|error| Refusal::Internal(error.to_string()))?;
         Ok(text)
+    }
+}
+
+impl Desk {
+    pub async fn events(
+        &self,
+        after: Option<i64>,
+        filter: EventFilter,
+        limit: u32,
+    ) -> Result<Page<EventView>, Refusal> {
+        let items = self.store.event_list(after.unwrap_or(0), filter, limit).await?;
+        let full = items.len() == limit as usize;
+        let next = items.last().filter(|_| full).map(|event| event.seq.to_string());
+        Ok(Page { items, next })
+    }
+
+    pub async fn availability(&self, labels: Labels) -> Result<Availability, Refusal> {
+        self.app.availability(labels).await
+    }
+
+    pub fn version(&self) -> Version {
+        self.app.version()
+    }
+
+    pub async fn health(&self) -> Result<Health, Refusal> {
+        self.app.health().await
+    }
+
+    pub async fn metrics(&self) -> Result<String, Refusal> {
+        self.app.metrics().await
     }
 }
 

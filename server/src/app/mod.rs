@@ -1,31 +1,68 @@
 //! Use-cases: decide, write a fact, leave a hint for the loops. Nothing here touches a machine.
 
 mod access;
+mod account;
 mod agent;
+mod gate;
 mod machine;
 mod meta;
+mod passwords;
 mod pool;
 mod reservation;
+mod token;
 mod view;
 
+pub use gate::{GateSettings, Quotas, Shown, Shows};
+
 use crate::reconcile::Hub;
-use crate::store::{Failure, Key};
+use crate::store::{Failure, Key, Store};
+use gate::{Caller, Gate};
+use jiff::SignedDuration;
 use model::allocate::Shortage;
+use model::auth::OverQuota;
 use model::{Invalid, Labels};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// Everything the API can do. Cheap to clone.
+/// What the API can do for anybody: let them in, or tell them how the server does. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Hub>);
+pub struct App(Arc<Parts>);
+
+struct Parts {
+    hub: Arc<Hub>,
+    gate: Gate,
+}
+
+/// What the API does for somebody who was let in. What they change is recorded as their doing.
+#[derive(Clone)]
+pub struct Desk {
+    app: App,
+    caller: Caller,
+    store: Store,
+}
 
 impl App {
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Self(hub)
+    pub fn new(hub: Arc<Hub>, gate: GateSettings) -> Self {
+        Self(Arc::new(Parts { hub, gate: Gate::new(gate) }))
     }
 
     fn hub(&self) -> &Hub {
-        &self.0
+        &self.0.hub
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+}
+
+impl Desk {
+    fn new(app: App, caller: Caller) -> Self {
+        let store = app.hub().store.by(caller.actor());
+        Self { app, caller, store }
+    }
+
+    fn hub(&self) -> &Hub {
+        self.app.hub()
     }
 }
 
@@ -60,6 +97,13 @@ pub enum Refusal {
     KeyReused(String),
     #[error(transparent)]
     Shortage(Shortage),
+    #[error(transparent)]
+    OverQuota(OverQuota),
+    /// Whoever asks is known, and may not.
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("{why}")]
+    TooMany { why: String, wait: SignedDuration },
     #[error("{0}")]
     Unauthorised(String),
     #[error("{0}")]
@@ -80,6 +124,7 @@ impl From<Failure> for Refusal {
             Failure::Conflict(why) => Self::Conflict(why),
             Failure::KeyReused(why) => Self::KeyReused(why),
             Failure::Shortage(shortage) => Self::Shortage(shortage),
+            Failure::OverQuota(over) => Self::OverQuota(over),
             Failure::Unauthorised(why) => Self::Unauthorised(why),
             Failure::Gone(why) => Self::Gone(why),
             Failure::Race => Self::Unavailable(failure.to_string()),
@@ -89,11 +134,19 @@ impl From<Failure> for Refusal {
     }
 }
 
-/// A client's idempotency key with a digest of what it asks; secrets are left out of the digest, since a digest of a
-/// weak password would give it away.
-fn keyed(key: Option<String>, route: &str, request: &impl serde::Serialize) -> Result<Option<Key>, Refusal> {
-    let Some(key) = key else { return Ok(None) };
-    let body = serde_json::to_vec(request).map_err(|error| Refusal::Internal(error.to_string()))?;
-    let request = data_encoding::HEXLOWER.encode(&Sha256::digest(&body));
-    Ok(Some(Key { key: format!("{route} {key}"), request }))
+impl Desk {
+    /// A client's idempotency key with a digest of what it asks; secrets are left out of the digest, since a digest of a
+    /// weak password would give it away. Each account has keys of its own.
+    fn keyed(
+        &self,
+        key: Option<String>,
+        route: &str,
+        request: &impl serde::Serialize,
+    ) -> Result<Option<Key>, Refusal> {
+        let Some(key) = key else { return Ok(None) };
+        let body = serde_json::to_vec(request).map_err(|error| Refusal::Internal(error.to_string()))?;
+        let request = data_encoding::HEXLOWER.encode(&Sha256::digest(&body));
+        let of = self.caller.account.as_ref().map(|account| format!("{} ", account.id)).unwrap_or_default();
+        Ok(Some(Key { key: format!("{of}{route} {key}"), request }))
+    }
 }

@@ -1,7 +1,7 @@
 //! Pools: what is wanted, and how far it got.
 
 use super::machine::parse_uids;
-use super::{App, Refusal, view};
+use super::{Desk, Refusal, view};
 use jiff::SignedDuration;
 use model::machine::Machine;
 use model::phase::machine_state;
@@ -15,7 +15,7 @@ const MOST: u32 = 10_000;
 /// How long what somebody has said of losses holds.
 const ACCEPTED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
-impl App {
+impl Desk {
     pub async fn pool_put(&self, name: &str, body: PoolPut) -> Result<PoolView, Refusal> {
         let name: PoolName = name.parse().map_err(|why: String| Invalid::new("name", why))?;
         if body.size > MOST {
@@ -43,7 +43,7 @@ impl App {
             losses_accepted_until: None,
             problem: None,
         };
-        let pool = self.hub().store.pool_put(wanted, self.hub().clock.now()).await?;
+        let pool = self.store.pool_put(wanted, self.hub().clock.now()).await?;
         self.hub().pools.changed();
         self.pool_view(pool).await
     }
@@ -51,24 +51,24 @@ impl App {
     /// For a minute, machines that a pool's provider does not list are lost, however many.
     pub async fn pool_accept_losses(&self, name: &str) -> Result<PoolView, Refusal> {
         let now = self.hub().clock.now();
-        let pool = self.hub().store.pool_accept_losses(pool_name(name)?, now + ACCEPTED_FOR, now).await?;
+        let pool = self.store.pool_accept_losses(pool_name(name)?, now + ACCEPTED_FOR, now).await?;
         self.hub().pools.changed();
         self.pool_view(pool).await
     }
 
     pub async fn pool_list(&self) -> Result<Vec<PoolView>, Refusal> {
-        let machines = self.every_machine().await?;
-        let pools = self.hub().store.pool_list().await?;
+        let machines = self.app.every_machine().await?;
+        let pools = self.store.pool_list().await?;
         Ok(pools.into_iter().map(|pool| self.with_states(pool, &machines)).collect())
     }
 
     pub async fn pool_get(&self, name: &str) -> Result<PoolView, Refusal> {
-        let pool = self.hub().store.pool_get(pool_name(name)?).await?;
+        let pool = self.store.pool_get(pool_name(name)?).await?;
         self.pool_view(pool).await
     }
 
     async fn pool_view(&self, pool: Pool) -> Result<PoolView, Refusal> {
-        let machines = self.every_machine().await?;
+        let machines = self.app.every_machine().await?;
         Ok(self.with_states(pool, &machines))
     }
 
@@ -76,9 +76,7 @@ impl App {
         let now = self.hub().clock.now();
         let mut states = BTreeMap::new();
         for machine in machines.iter().filter(|machine| machine.pool.as_ref() == Some(&pool.name)) {
-            *states
-                .entry(machine_state(machine, now, self.hub().store.ttl()).name().to_owned())
-                .or_default() += 1;
+            *states.entry(machine_state(machine, now, self.store.ttl()).name().to_owned()).or_default() += 1;
         }
         view::pool(pool, states)
     }

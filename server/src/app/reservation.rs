@@ -1,21 +1,22 @@
 //! Reservations: asked for, waited for, extended, released.
 
 use super::machine::parse_cursor;
-use super::{App, Refusal, ReservationFilter, keyed, view};
+use super::{Desk, Refusal, ReservationFilter, view};
 use crate::secret;
 use crate::store::{NewReservation, StoredAccount};
 use jiff::SignedDuration;
+use model::auth::Quota;
 use model::phase::{Phase, reservation_phase};
 use model::reservation::{Ask, EndedBy, Login, LoginSecret, Reservation, parse_end};
 use model::wire::{Page, ReservationCreate, ReservationPatch, ReservationView};
-use model::{Invalid, ReservationId, Timestamp};
+use model::{AccountId, Invalid, ReservationId, Timestamp};
 
 /// Seconds a request waits for machines, unless it says otherwise.
 const WAIT: u32 = 60;
 /// How often a waiting request looks without having been woken: another server may have written.
 const GLANCE: SignedDuration = SignedDuration::from_secs(1);
 
-impl App {
+impl Desk {
     /// Answers when every machine is ready, or the wait is over. An ask that no machine could meet is `Failed`, and
     /// nothing is held.
     pub async fn reservation_create(
@@ -25,11 +26,13 @@ impl App {
     ) -> Result<ReservationView, Refusal> {
         let now = self.hub().clock.now();
         let until = self.until(body.wait)?;
-        let key = keyed(key, "reservation", &without_secrets(&body))?;
-        let ask = Ask::parse(body, now)?;
+        let key = self.keyed(key, "reservation", &without_secrets(&body))?;
+        let ask = Ask::parse(self.with_own_keys(body), now)?;
+        let want = self.caller.scope.narrow(ask.want, ask.expires_at.duration_since(now))?;
         let new = NewReservation {
+            owner: self.caller.owner().zip(self.limits()),
             username: ask.username,
-            want: ask.want,
+            want,
             expires_at: ask.expires_at,
             on_failure: ask.on_failure,
             account: StoredAccount {
@@ -40,7 +43,7 @@ impl App {
                 sudo: ask.sudo,
             },
         };
-        let (reservation, is_new) = self.hub().store.reservation_create(new, key, now).await?;
+        let (reservation, is_new) = self.store.reservation_create(new, key, now).await?;
         if is_new {
             self.wake(&reservation);
         }
@@ -60,8 +63,8 @@ impl App {
         let live_only = matches!(filter.phase, Some(Phase::Pending | Phase::Ready));
         let mut items: Vec<ReservationView> = Vec::new();
         loop {
-            let username = filter.username.clone();
-            let rows = self.hub().store.reservation_list(username, live_only, cursor, filter.limit).await?;
+            let (owner, username) = (self.only_of(), filter.username.clone());
+            let rows = self.store.reservation_list(owner, username, live_only, cursor, filter.limit).await?;
             let last_page = rows.len() < filter.limit as usize;
             for row in rows {
                 cursor = Some(row.id);
@@ -79,7 +82,7 @@ impl App {
     }
 
     pub async fn reservation_get(&self, id: &str) -> Result<ReservationView, Refusal> {
-        let reservation = self.hub().store.reservation_get(parse_id(id)?).await?;
+        let reservation = self.seen(parse_id(id)?).await?;
         Ok(self.view(reservation))
     }
 
@@ -93,7 +96,11 @@ impl App {
         let now = self.hub().clock.now();
         let (id, until) = (parse_id(id)?, self.until(wait)?);
         let end = parse_end(body.duration, body.until, now)?;
-        let reservation = self.hub().store.reservation_extend(id, end, now).await?;
+        let found = self.seen(id).await?;
+        self.caller.scope.allow(end.duration_since(found.created_at))?;
+        // Whoever looks after all may give more than the owner could take.
+        let quota = self.limits().filter(|_| !self.caller.looks_after_all());
+        let reservation = self.store.reservation_extend(id, end, quota, now).await?;
         self.wake(&reservation);
         let confirmed = |_, reservation: &Reservation| reservation.live_seats().all(|seat| seat.in_sync);
         let reservation = self.wait_for(reservation, until, confirmed).await?;
@@ -103,19 +110,19 @@ impl App {
     /// Answers when nothing of it is left on any machine, or the wait is over.
     pub async fn reservation_release(&self, id: &str, wait: Option<u32>) -> Result<ReservationView, Refusal> {
         let (id, until) = (parse_id(id)?, self.until(wait)?);
-        let reservation = self.hub().store.reservation_release(id, self.hub().clock.now()).await?;
+        self.seen(id).await?;
+        let reservation = self.store.reservation_release(id, self.hub().clock.now()).await?;
         self.wake(&reservation);
         let reservation = self.wait_for(reservation, until, |phase, _| phase == Phase::Ended).await?;
         Ok(self.view(reservation))
     }
 
-    /// Ends every reservation; returns how many there were. Answers when nothing is left of any, or the wait is over.
+    /// Ends every reservation that the caller looks after; returns how many there were. Answers when nothing is left of any, or the wait is over.
     pub async fn release_all(&self, wait: Option<u32>) -> Result<u32, Refusal> {
         let until = self.until(wait)?;
         let mut ending = Vec::new();
         for reservation in self.every_live_reservation().await? {
-            let reservation =
-                self.hub().store.reservation_release(reservation.id, self.hub().clock.now()).await?;
+            let reservation = self.store.reservation_release(reservation.id, self.hub().clock.now()).await?;
             self.wake(&reservation);
             ending.push(reservation);
         }
@@ -130,7 +137,7 @@ impl App {
         let mut all: Vec<Reservation> = Vec::new();
         loop {
             let cursor = all.last().map(|reservation| reservation.id);
-            let page = self.hub().store.reservation_list(None, true, cursor, 1000).await?;
+            let page = self.store.reservation_list(self.only_of(), None, true, cursor, 1000).await?;
             let last_page = page.len() < 1000;
             all.extend(page);
             if last_page {
@@ -139,7 +146,31 @@ impl App {
         }
     }
 
-    fn wake(&self, reservation: &Reservation) {
+    /// One of others is not there.
+    async fn seen(&self, id: ReservationId) -> Result<Reservation, Refusal> {
+        let found = self.store.reservation_get(id).await?;
+        if self.caller.may_see(&found) { Ok(found) } else { Err(missing()) }
+    }
+
+    /// Whose reservations alone are shown; everybody's if absent.
+    fn only_of(&self) -> Option<AccountId> {
+        self.caller.account.as_ref().filter(|_| !self.caller.looks_after_all()).map(|account| account.id)
+    }
+
+    fn limits(&self) -> Option<Quota> {
+        self.caller.account.as_ref().map(|account| self.app.gate().limits(account))
+    }
+
+    /// The account's keys are the default way in.
+    fn with_own_keys(&self, mut body: ReservationCreate) -> ReservationCreate {
+        let has_none = body.password.is_none() && body.password_hash.is_none() && body.ssh_keys.is_empty();
+        if let Some(account) = self.caller.account.as_ref().filter(|_| has_none) {
+            body.ssh_keys = account.ssh_keys.iter().map(|key| key.as_str().to_owned()).collect();
+        }
+        body
+    }
+
+    pub(super) fn wake(&self, reservation: &Reservation) {
         let open = reservation.seats.iter().filter(|seat| seat.cleaned_at.is_none());
         open.for_each(|seat| self.hub().queue.add(seat.machine));
         self.hub().expiry.may_be(reservation.expires_at);
@@ -162,7 +193,7 @@ impl App {
             changed.as_mut().enable();
             let now = hub.clock.now();
             if !std::mem::take(&mut fresh) {
-                reservation = hub.store.reservation_get(reservation.id).await?;
+                reservation = self.store.reservation_get(reservation.id).await?;
             }
             if done(reservation_phase(&reservation, now), &reservation) || now >= until {
                 break;
@@ -208,7 +239,9 @@ fn without_secrets(body: &ReservationCreate) -> ReservationCreate {
 }
 
 fn parse_id(id: &str) -> Result<ReservationId, Refusal> {
-    id.parse().map_err(|_| {
-        Refusal::NotFound("there is no such reservation; GET /v1/reservations lists them".to_owned())
-    })
+    id.parse().map_err(|_| missing())
+}
+
+fn missing() -> Refusal {
+    Refusal::NotFound("there is no such reservation; GET /v1/reservations lists them".to_owned())
 }

@@ -71,6 +71,7 @@ pub(super) fn reservation(found: Reservation, now: Timestamp) -> ReservationView
     };
     ReservationView {
         id: found.id,
+        account: found.owner.map(|owner| owner.name),
         username: found.username,
         phase,
         count: found.count,

@@ -56,7 +56,7 @@ impl Store {
             let is_on_its_way = is_same && ssh.stage() == Some(Stage::Adopting);
             wish(conn, found.id, Some(&server), None)?;
             if !is_on_its_way {
-                about(conn, &name, "machine.adopting", &server, now)?;
+                about(&name, "machine.adopting", &server, now);
             }
             by_id(conn, &found.id.to_string())
         })
@@ -84,7 +84,7 @@ impl Store {
             wish(conn, found.id, Some(&adoption.server), Some(now))?;
             if adoption.stage != Stage::Releasing {
                 set_aside(conn, found.id, Some(LEAVING), now)?;
-                about(conn, &name, "machine.releasing_agent", "", now)?;
+                about(&name, "machine.releasing_agent", "", now);
             }
             by_id(conn, &found.id.to_string())
         })
@@ -199,7 +199,8 @@ pub(crate) fn adopted(
             ssh_access::error.eq(None::<String>),
         ))
         .execute(conn)?;
-    about(conn, &row.name, "machine.adopted", "", now)
+    about(&row.name, "machine.adopted", "", now);
+    Ok(())
 }
 
 /// What is wanted from now on; whatever was tried before is forgotten.
@@ -267,9 +268,8 @@ fn set_aside(conn: &mut Conn, id: MachineId, why: Option<&str>, now: Timestamp) 
     Ok(())
 }
 
-fn about(conn: &mut Conn, name: &str, kind: &str, detail: &str, now: Timestamp) -> Result<(), Failure> {
+fn about(name: &str, kind: &str, detail: &str, now: Timestamp) {
     record(now, kind, About { machine: Some(name), detail, ..About::default() });
-    Ok(())
 }
 
 impl AdoptionRow {

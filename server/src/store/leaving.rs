@@ -31,7 +31,7 @@ impl Store {
                 (Some(why), Some(_)) => retire_quarantined(conn, &found, &why.to_string(), ttl, now),
                 (Some(why), None) => {
                     go(conn, found.id, now)?;
-                    note(conn, &found, "machine.retired", now)?;
+                    note(&found, "machine.retired", now);
                     vacate(conn, found.id, &why.to_string(), ttl, now)
                 }
             };
@@ -58,7 +58,7 @@ impl Store {
         self.write(move |conn| {
             let found = by_id(conn, &id.to_string())?;
             go(conn, id, now)?;
-            note(conn, &found, "machine.lost", now)?;
+            note(&found, "machine.lost", now);
             vacate(conn, id, &format!("machine `{}` has vanished", found.name), ttl, now)
         })
         .await
@@ -128,7 +128,8 @@ fn mark_retired(conn: &mut Conn, found: &Machine, now: Timestamp) -> Result<(), 
     diesel::update(machine::table.find(found.id.to_string()))
         .set((machine::retired_at.eq(micros(now)), machine::generation.eq(machine::generation + 1)))
         .execute(conn)?;
-    note(conn, found, "machine.retired", now)
+    note(found, "machine.retired", now);
+    Ok(())
 }
 
 fn go(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
@@ -141,9 +142,8 @@ fn go(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
     Ok(())
 }
 
-fn note(conn: &mut Conn, found: &Machine, kind: &str, now: Timestamp) -> Result<(), Failure> {
+fn note(found: &Machine, kind: &str, now: Timestamp) {
     record(now, kind, About { machine: Some(found.name.as_str()), ..About::default() });
-    Ok(())
 }
 
 /// Every seat of a reservation ends: their machines get a newer generation, and are retired in the same moment if they

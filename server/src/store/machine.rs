@@ -12,6 +12,7 @@ use model::machine::{Holding, Machine, Uids};
 use model::report::Facts;
 use model::session::Quarantine;
 use model::spec::{AccountSpec, Spec};
+use model::wire::CouldLogIn;
 use model::{Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, Timestamp};
 use std::collections::HashMap;
 
@@ -137,6 +138,29 @@ impl Store {
                 record(now, kind, About { machine: Some(&name), ..About::default() });
             }
             by_name(conn, &name)
+        })
+        .await
+    }
+
+    /// Accounts that were on machines of this name at a time, or may have been; those that are gone among them.
+    pub async fn could_log_in(&self, name: &str, at: Timestamp) -> Result<Vec<CouldLogIn>, Failure> {
+        let name = name.to_owned();
+        self.read(move |conn| {
+            let at = micros(at);
+            let rows: Vec<(AssignmentRow, ReservationRow)> = assignment::table
+                .inner_join(reservation::table)
+                .inner_join(machine::table)
+                .filter(machine::name.eq(&name).and(assignment::created_at.le(at)))
+                .filter(assignment::cleaned_at.is_null().or(assignment::cleaned_at.gt(at)))
+                .order(assignment::id)
+                .select((AssignmentRow::as_select(), ReservationRow::as_select()))
+                .load(conn)?;
+            if rows.is_empty()
+                && machine::table.filter(machine::name.eq(&name)).count().get_result::<i64>(conn)? == 0
+            {
+                return Err(Failure::NotFound(format!("there never was a machine `{name}`")));
+            }
+            Ok(readable(rows.into_iter().map(|(seat, reservation)| seat.could_log_in(&reservation))))
         })
         .await
     }

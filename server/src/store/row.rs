@@ -9,6 +9,7 @@ use model::report::Facts;
 use model::reservation::{Assignment, EndedBy, Owner, Reservation};
 use model::session::{Claim, Quarantine};
 use model::ssh::Ssh;
+use model::wire::CouldLogIn;
 use model::{GroupName, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -208,6 +209,21 @@ impl AssignmentRow {
             refused: self.refused_at.is_some(),
             attempts: number("assignment.attempts", self.attempts)?,
             last_error: self.last_error.clone(),
+        })
+    }
+
+    pub(crate) fn could_log_in(&self, of: &ReservationRow) -> Result<CouldLogIn, Failure> {
+        Ok(CouldLogIn {
+            username: text("reservation.username", &of.username)?,
+            uid: number("assignment.uid", self.uid)?,
+            reservation: text("reservation.id", &of.id)?,
+            account: of
+                .account_name
+                .as_deref()
+                .map(|name| text("reservation.account_name", name))
+                .transpose()?,
+            since: time(self.created_at)?,
+            until: time_option(self.cleaned_at)?,
         })
     }
 

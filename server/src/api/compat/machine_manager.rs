@@ -1,12 +1,14 @@
 //! The machine manager, in its own words: `/machines`, `/reserve`, `/available`, `/reservations` and
 //! `/release_all`.
 
+use crate::api::auth::admitted;
 use crate::api::error::{Answer, Failure, Fault};
 use crate::api::path::Segment;
 use crate::api::query::{Query, lenient};
-use crate::api::{Routes, answered, any_of, body, get, json, ok, with};
-use crate::app::{App, MachineFilter, Refusal, ReservationFilter};
+use crate::api::{Routes, answered, any_of, body, get, json, ok};
+use crate::app::{App, Desk, MachineFilter, Refusal, ReservationFilter};
 use model::allocate::Shortage;
+use model::auth::Deed;
 use model::phase::Phase;
 use model::wire::{
     DurationText, MachineCreate, MachineView, ReservationCreate, ReservationView, SeatView, ssh_port,
@@ -29,26 +31,26 @@ const PAGE: u32 = 1000;
 pub(super) fn routes(app: &App) -> Routes {
     let add = warp::path!("machines")
         .and(warp::post())
-        .and(with(app))
+        .and(admitted(app, Deed::Machines))
         .and(body::json())
         .then(add)
         .map(answered(app, "POST /machines"))
         .boxed();
     let machines = warp::path!("machines")
         .and(get())
-        .and(with(app))
+        .and(admitted(app, Deed::Look))
         .then(machines)
         .map(answered(app, "GET /machines"))
         .boxed();
     let remove = warp::path!("machines" / Segment)
         .and(warp::delete())
-        .and(with(app))
+        .and(admitted(app, Deed::Machines))
         .then(remove)
         .map(answered(app, "DELETE /machines/{name}"))
         .boxed();
     let available = warp::path!("available")
         .and(get())
-        .and(with(app))
+        .and(admitted(app, Deed::Look))
         .then(available)
         .map(answered(app, "GET /available"))
         .boxed();
@@ -59,19 +61,19 @@ pub(super) fn routes(app: &App) -> Routes {
 fn reservation_routes(app: &App) -> Routes {
     let reserve = warp::path!("reserve")
         .and(asked())
-        .and(with(app))
+        .and(admitted(app, Deed::Reserve))
         .then(reserve)
         .map(answered(app, "GET or POST /reserve"))
         .boxed();
     let reservations = warp::path!("reservations")
         .and(get())
-        .and(with(app))
+        .and(admitted(app, Deed::Look))
         .then(reservations)
         .map(answered(app, "GET /reservations"))
         .boxed();
     let release_all = warp::path!("release_all")
         .and(warp::get())
-        .and(with(app))
+        .and(admitted(app, Deed::Reserve))
         .then(release_all)
         .map(answered(app, "GET /release_all"))
         .boxed();
@@ -125,12 +127,13 @@ impl Added {
     }
 }
 
-async fn add(app: App, body: Result<Added, Fault>) -> Answer {
-    let machine = match body.and_then(Added::read) {
-        Ok(machine) => machine,
-        Err(fault) => return said(&fault.into()),
+async fn add(desk: Result<Desk, Refusal>, body: Result<Added, Fault>) -> Answer {
+    let (desk, machine) = match (desk, body.and_then(Added::read)) {
+        (Ok(desk), Ok(machine)) => (desk, machine),
+        (Err(refusal), _) => return said(&refusal.into()),
+        (Ok(_), Err(fault)) => return said(&fault.into()),
     };
-    match app.machine_create(machine, None).await {
+    match desk.machine_create(machine, None).await {
         Ok(made) => json(StatusCode::CREATED, added(&made.machine.name.to_string(), made.join_token)),
         Err(Refusal::Conflict(_)) => json(
             StatusCode::BAD_REQUEST,
@@ -148,8 +151,8 @@ fn added(name: &str, join_token: Option<String>) -> Value {
     answer
 }
 
-async fn machines(app: App) -> Answer {
-    let machines = match every_machine(&app).await {
+async fn machines(desk: Result<Desk, Refusal>) -> Answer {
+    let machines = match every_machine(desk).await {
         Ok(machines) => machines,
         Err(refusal) => return said(&refusal.into()),
     };
@@ -161,8 +164,9 @@ fn machine_row(machine: &MachineView) -> Value {
     json!({"host": machine.host, "name": machine.name, "port": machine.port, "user": "root"})
 }
 
-async fn remove(name: Segment, app: App) -> Answer {
-    match app.machine_retire(&name.0).await {
+async fn remove(name: Segment, desk: Result<Desk, Refusal>) -> Answer {
+    let retired = async { desk?.machine_retire(&name.0).await };
+    match retired.await {
         Ok(machine) => {
             ok(json!({"status": "success", "message": format!("Machine {} removed.", machine.name)}))
         }
@@ -170,8 +174,8 @@ async fn remove(name: Segment, app: App) -> Answer {
     }
 }
 
-async fn available(app: App) -> Answer {
-    match every_machine(&app).await {
+async fn available(desk: Result<Desk, Refusal>) -> Answer {
+    match every_machine(desk).await {
         Ok(machines) => ok(availability(&machines)),
         Err(refusal) => said(&refusal.into()),
     }
@@ -188,11 +192,12 @@ fn availability(machines: &[MachineView]) -> Value {
     json!({"available": names("free"), "reserved": names("held")})
 }
 
-async fn every_machine(app: &App) -> Result<Vec<MachineView>, Refusal> {
+async fn every_machine(desk: Result<Desk, Refusal>) -> Result<Vec<MachineView>, Refusal> {
+    let desk = desk?;
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
         let filter = MachineFilter { labels: Labels::default(), state: None, cursor, limit: PAGE };
-        let page = app.machine_list(filter).await?;
+        let page = desk.machine_list(filter).await?;
         all.extend(page.items);
         cursor = page.next;
         if cursor.is_none() {
@@ -267,21 +272,23 @@ fn asked() -> impl Filter<Extract = (Result<Asked, Fault>,), Error = Rejection> 
     in_query.or(in_body).unify()
 }
 
-async fn reserve(asked: Result<Asked, Fault>, app: App) -> Answer {
-    let Reading { create, password, minutes } = match asked.and_then(Asked::read) {
-        Ok(reading) => reading,
-        Err(fault) => return refused(&fault.into()),
+async fn reserve(asked: Result<Asked, Fault>, desk: Result<Desk, Refusal>) -> Answer {
+    let (desk, reading) = match (desk, asked.and_then(Asked::read)) {
+        (Ok(desk), Ok(reading)) => (desk, reading),
+        (Err(refusal), _) => return refused(&refusal.into()),
+        (Ok(_), Err(fault)) => return refused(&fault.into()),
     };
-    match app.reservation_create(create, None).await {
+    let Reading { create, password, minutes } = reading;
+    match desk.reservation_create(create, None).await {
         Ok(made) if made.phase == Phase::Ready => ok(reserved(&made, &password, minutes)),
-        Ok(made) => given_up(&app, made).await,
+        Ok(made) => given_up(&desk, made).await,
         Err(refusal) => refused(&refusal.into()),
     }
 }
 
 /// Its clients know no "later": what is not ready in time is returned.
-async fn given_up(app: &App, made: ReservationView) -> Answer {
-    if let Err(refusal) = app.reservation_release(&made.id.to_string(), Some(0)).await {
+async fn given_up(desk: &Desk, made: ReservationView) -> Answer {
+    if let Err(refusal) = desk.reservation_release(&made.id.to_string(), Some(0)).await {
         tracing::warn!(reservation = %made.id, %refusal, "could not release what was not ready in time");
     }
     let seat_error = made.machines.into_iter().find_map(|seat| seat.error);
@@ -307,21 +314,22 @@ fn reserved(made: &ReservationView, password: &str, minutes: i64) -> Value {
     })
 }
 
-async fn reservations(app: App) -> Answer {
-    match live_rows(&app).await {
+async fn reservations(desk: Result<Desk, Refusal>) -> Answer {
+    match live_rows(desk).await {
         Ok(rows) => ok(json!({"reservations": rows})),
         Err(refusal) => refused(&refusal.into()),
     }
 }
 
 /// Those that become ready between the two lists are in both, and counted once.
-async fn live_rows(app: &App) -> Result<Vec<Value>, Refusal> {
+async fn live_rows(desk: Result<Desk, Refusal>) -> Result<Vec<Value>, Refusal> {
+    let desk = desk?;
     let mut live = BTreeMap::new();
     for phase in [Phase::Pending, Phase::Ready] {
         let mut cursor = None;
         loop {
             let filter = ReservationFilter { username: None, phase: Some(phase), cursor, limit: PAGE };
-            let page = app.reservation_list(filter).await?;
+            let page = desk.reservation_list(filter).await?;
             live.extend(page.items.into_iter().map(|reservation| (reservation.id, reservation)));
             cursor = page.next;
             if cursor.is_none() {
@@ -329,7 +337,7 @@ async fn live_rows(app: &App) -> Result<Vec<Value>, Refusal> {
             }
         }
     }
-    let now = app.health().await?.now;
+    let now = desk.health().await?.now;
     Ok(live.values().flat_map(|reservation| rows(reservation, now)).collect())
 }
 
@@ -348,8 +356,9 @@ fn rows(reservation: &ReservationView, now: Timestamp) -> Vec<Value> {
     seats.map(row).collect()
 }
 
-async fn release_all(app: App) -> Answer {
-    let message = match app.release_all(Some(WAIT)).await {
+async fn release_all(desk: Result<Desk, Refusal>) -> Answer {
+    let released = async { desk?.release_all(Some(WAIT)).await };
+    let message = match released.await {
         Ok(0) => "No machines to release",
         Ok(_) => "All machines released",
         Err(refusal) => return said(&refusal.into()),

@@ -1,0 +1,275 @@
+//! Who is asking, and whether they may: the one place that decides.
+
+use super::passwords::Passwords;
+use super::{App, Desk, Refusal};
+use crate::secret;
+use crate::store::Failure;
+use jiff::SignedDuration;
+use model::Timestamp;
+use model::audit::{Actor, Who};
+use model::auth::{Account, Bucket, Deed, Failures, Level, Quota, Scope, Token, TokenKind};
+use model::reservation::{Owner, Reservation};
+use model::ssh::Secret;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// What a server was told about letting people in.
+#[derive(Debug, Clone)]
+pub struct GateSettings {
+    /// Of bcrypt; one more takes twice as long.
+    pub bcrypt_cost: u32,
+    /// What accounts may have that have no limits of their own.
+    pub quotas: Quotas,
+    /// Requests of one account or address; ten times as many at once.
+    pub requests_per_second: u32,
+    /// SHA-256 of the token that lets somebody make the first account from elsewhere.
+    pub setup_token: Option<String>,
+}
+
+impl Default for GateSettings {
+    fn default() -> Self {
+        Self { bcrypt_cost: 12, quotas: Quotas::default(), requests_per_second: 100, setup_token: None }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quotas {
+    pub user: Quota,
+    pub admin: Quota,
+}
+
+/// What a request shows of whoever sent it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    pub credential: Option<Shows>,
+    /// The address it came from, and what is counted as one customer; absent for this computer.
+    pub source: Option<String>,
+    pub network: Option<String>,
+    /// Nothing speaks against its coming from a program of this computer, or what does.
+    pub is_local: Result<(), &'static str>,
+    /// It does not come from a page of somebody else's.
+    pub is_same_site: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Shows {
+    Bearer(Secret),
+    Cookie(Secret),
+    Basic { account: String, password: Secret },
+}
+
+/// Somebody who was let in.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    /// Absent while the server is open.
+    pub(super) account: Option<Account>,
+    pub(super) scope: Scope,
+    pub(super) token: Option<Token>,
+    source: Option<String>,
+}
+
+pub(super) struct Gate {
+    settings: GateSettings,
+    pub(super) passwords: Passwords,
+    /// Once there is an account, there always was one.
+    is_locked: AtomicBool,
+    failures: Mutex<HashMap<String, Failures>>,
+    buckets: Mutex<HashMap<String, Bucket>>,
+}
+
+/// Of addresses and accounts that are remembered.
+const MOST_REMEMBERED: usize = 10_000;
+/// `last_used_at` is not more precise.
+const USED: SignedDuration = SignedDuration::from_mins(1);
+
+impl Gate {
+    pub(super) fn new(settings: GateSettings) -> Self {
+        Self {
+            passwords: Passwords::new(settings.bcrypt_cost),
+            settings,
+            is_locked: AtomicBool::new(false),
+            failures: Mutex::default(),
+            buckets: Mutex::default(),
+        }
+    }
+
+    pub(super) fn limits(&self, account: &Account) -> Quota {
+        let defaults = match account.role {
+            model::auth::Role::Admin => self.settings.quotas.admin,
+            model::auth::Role::User => self.settings.quotas.user,
+        };
+        account.quota.or(defaults)
+    }
+
+    fn is_setup_token(&self, token: &Secret) -> bool {
+        self.settings.setup_token.as_ref().is_some_and(|digest| *digest == secret::digest(token.expose()))
+    }
+
+    /// Counts one request of somebody.
+    fn count(&self, whose: String, now: Timestamp) -> Result<(), Refusal> {
+        let rate = self.settings.requests_per_second;
+        let size = rate.saturating_mul(10);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MOST_REMEMBERED {
+            // Whoever is left out begins with a full one again.
+            buckets.clear();
+        }
+        let bucket = buckets.entry(whose).or_insert_with(|| Bucket::full(size, now));
+        bucket.take(rate, size, now).map_err(|wait| Refusal::TooMany {
+            why: format!("more than {rate} requests a second: slow down"),
+            wait,
+        })
+    }
+
+    /// Refuses a log-in of somebody who has just failed too often.
+    pub(super) fn may_try(&self, who: &[String], now: Timestamp) -> Result<(), Refusal> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = who.iter().filter_map(|key| failures.get(key)?.wait(now));
+        match waits.max() {
+            None => Ok(()),
+            Some(wait) => Err(Refusal::TooMany {
+                why: "too many log-ins failed: wait before the next one".to_owned(),
+                wait,
+            }),
+        }
+    }
+
+    pub(super) fn tried(&self, who: &[String], succeeded: bool, now: Timestamp) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= MOST_REMEMBERED {
+            failures.retain(|_, failures| !failures.is_over(now));
+        }
+        for key in who {
+            match failures.entry(key.clone()) {
+                Entry::Occupied(found) if succeeded => drop(found.remove()),
+                Entry::Vacant(_) if succeeded => {}
+                entry => entry.or_default().failed(now),
+            }
+        }
+    }
+}
+
+impl App {
+    /// Lets somebody in to do something, or says why not.
+    pub async fn admit(&self, shown: Shown, deed: Deed) -> Result<Desk, Refusal> {
+        let now = self.hub().clock.now();
+        if let Some(network) = &shown.network {
+            self.gate().count(network.clone(), now)?;
+        }
+        let caller = self.identify(shown, deed).await?;
+        if let Some(account) = &caller.account {
+            self.gate().count(format!("account {}", account.id), now)?;
+            if !deed.is_allowed(account.role, &caller.scope) {
+                let (role, level) = deed.takes();
+                let narrow = if caller.scope.is_narrow() { ", for some machines only" } else { "" };
+                return Err(Refusal::Forbidden(format!(
+                    "this takes an account that is `{role}` and a token of level `{level}` for all machines; you are \
+                     `{}` with one of level `{}`{narrow}",
+                    account.role, caller.scope.level
+                )));
+            }
+        }
+        Ok(Desk::new(self.clone(), caller))
+    }
+
+    /// Whether there has ever been an account.
+    pub async fn is_locked(&self) -> Result<bool, Failure> {
+        let known = &self.gate().is_locked;
+        if !known.load(Ordering::Relaxed) && self.hub().store.is_locked().await? {
+            known.store(true, Ordering::Relaxed);
+        }
+        Ok(known.load(Ordering::Relaxed))
+    }
+
+    async fn identify(&self, shown: Shown, deed: Deed) -> Result<Caller, Refusal> {
+        let is_locked = self.is_locked().await?;
+        let Shown { credential, source, network, is_local, is_same_site } = shown;
+        match credential {
+            None if is_locked => Err(Refusal::Unauthorised(
+                "log in first: `POST /v1/login`, then send the token as `Authorization: Bearer …`".to_owned(),
+            )),
+            Some(Shows::Bearer(token))
+                if !is_locked && deed == Deed::Accounts && self.gate().is_setup_token(&token) =>
+            {
+                Ok(Caller::open(source))
+            }
+            Some(Shows::Bearer(token)) => self.by_token(token, source).await,
+            Some(Shows::Cookie(token)) => {
+                let caller = self.by_token(token, source).await?;
+                let kind = caller.token.as_ref().map(|token| token.kind);
+                let only_looks = matches!(deed, Deed::Look | Deed::Audit);
+                if kind != Some(TokenKind::Session) || !(is_same_site || only_looks) {
+                    return Err(Refusal::Forbidden(
+                        "a page of another site has sent this request".to_owned(),
+                    ));
+                }
+                Ok(caller)
+            }
+            Some(Shows::Basic { account, password }) if is_locked => {
+                let account = self.verified(&account, password, network.as_deref(), true).await?;
+                Ok(Caller { account: Some(account), scope: Scope::default(), token: None, source })
+            }
+            // Programs of this computer may have credentials left from elsewhere.
+            None | Some(Shows::Basic { .. }) => match is_local {
+                Ok(()) => Ok(Caller::open(source)),
+                Err(why) => Err(Refusal::Forbidden(format!(
+                    "without accounts this server answers its own computer only, and the request is refused: {why}"
+                ))),
+            },
+        }
+    }
+
+    async fn by_token(&self, token: Secret, source: Option<String>) -> Result<Caller, Refusal> {
+        let now = self.hub().clock.now();
+        let found = self.hub().store.credential(secret::digest(token.expose()), now).await?;
+        let (account, token) = found.ok_or_else(|| {
+            Refusal::Unauthorised(
+                "this token is unknown, revoked or expired, or its account is disabled: log in again"
+                    .to_owned(),
+            )
+        })?;
+        if token.last_used_at.is_none_or(|last| now.duration_since(last) >= USED) {
+            // Nobody waits for it.
+            let (store, id) = (self.hub().store.clone(), token.id);
+            tokio::spawn(async move { store.token_used(id, now).await });
+        }
+        Ok(Caller { account: Some(account), scope: token.scope.clone(), token: Some(token), source })
+    }
+}
+
+impl Caller {
+    fn open(source: Option<String>) -> Self {
+        Self { account: None, scope: Scope::default(), token: None, source }
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        match &self.account {
+            None => Actor { who: Who::Open, source: self.source.clone() },
+            Some(account) => actor_of(account, self.source.clone()),
+        }
+    }
+
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.account.as_ref().map(|account| Owner { id: account.id, name: account.name.clone() })
+    }
+
+    /// Sees and changes what belongs to others.
+    pub(super) fn looks_after_all(&self) -> bool {
+        self.account.as_ref().is_none_or(|account| account.role == model::auth::Role::Admin)
+    }
+
+    pub(super) fn may_see(&self, reservation: &Reservation) -> bool {
+        let owner = reservation.owner.as_ref().map(|owner| owner.id);
+        self.looks_after_all() || self.account.as_ref().map(|account| account.id) == owner
+    }
+
+    pub(super) fn level(&self) -> Level {
+        self.scope.level
+    }
+}
+
+pub(super) fn actor_of(account: &Account, source: Option<String>) -> Actor {
+    Actor { who: Who::Account(account.name.clone()), source }
+}

@@ -1,0 +1,163 @@
+//! Passwords of accounts: bcrypt, a few at a time, never on the threads that serve requests.
+
+use super::{App, Refusal};
+use jiff::SignedDuration;
+use model::auth::Account;
+use model::ssh::Secret;
+use model::{Invalid, Timestamp};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::Semaphore;
+
+/// bcrypt reads no further.
+const LONGEST: usize = 72;
+const SHORTEST: usize = 10;
+/// So many log-ins wait for a free core; others are told to come again.
+const MOST_WAITING: usize = 64;
+/// What was right a moment ago needs no hashing: clients that know no tokens send the password each time.
+const REMEMBERED: SignedDuration = SignedDuration::from_mins(1);
+const MOST_REMEMBERED: usize = 10_000;
+
+pub(super) struct Passwords {
+    cost: u32,
+    cores: Arc<Semaphore>,
+    waiting: Semaphore,
+    /// For those that do not exist: they take as long to refuse.
+    of_nobody: Arc<OnceLock<String>>,
+    /// Until when what was verified holds, by a digest of password and hash under a key of this process.
+    verified: Mutex<HashMap<[u8; 32], Timestamp>>,
+    key: [u8; 32],
+}
+
+impl Passwords {
+    pub(super) fn new(cost: u32) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1);
+        Self {
+            cost,
+            cores: Arc::new(Semaphore::new(cores)),
+            waiting: Semaphore::new(MOST_WAITING),
+            of_nobody: Arc::default(),
+            verified: Mutex::default(),
+            key: crate::secret::random(),
+        }
+    }
+
+    /// What is stored of a new password.
+    pub(super) async fn hash(&self, field: &'static str, password: &Secret) -> Result<String, Refusal> {
+        let text = password.expose();
+        if text.len() < SHORTEST {
+            return Err(Invalid::new(field, format!("must be at least {SHORTEST} bytes")).into());
+        }
+        if text.len() > LONGEST || text.contains('\0') {
+            let why = format!("must be at most {LONGEST} bytes, which is all that bcrypt reads, and no NUL");
+            return Err(Invalid::new(field, why).into());
+        }
+        let (password, cost) = (password.clone(), self.cost);
+        self.work(move || bcrypt::non_truncating_hash(password.expose(), cost)).await
+    }
+
+    /// Whether this is the password of that hash; without one it takes as long to say no.
+    async fn is_right(&self, password: Secret, hash: Option<String>) -> Result<bool, Refusal> {
+        let (of_nobody, cost) = (self.of_nobody.clone(), self.cost);
+        self.work(move || {
+            let known = hash.is_some();
+            let hash = match hash {
+                Some(hash) => hash,
+                None => match of_nobody.get() {
+                    Some(hash) => hash.clone(),
+                    None => of_nobody.get_or_init(|| bcrypt::hash("", cost).unwrap_or_default()).clone(),
+                },
+            };
+            // What is too long for bcrypt is nobody's password.
+            Ok(bcrypt::non_truncating_verify(password.expose(), &hash).unwrap_or(false) && known)
+        })
+        .await
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> bcrypt::BcryptResult<T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let busy = || Refusal::TooMany {
+            why: "too many people are logging in at this moment".to_owned(),
+            wait: SignedDuration::from_secs(1),
+        };
+        let _place = self.waiting.try_acquire().map_err(|_| busy())?;
+        let core = self.cores.clone().acquire_owned().await.map_err(|_| busy())?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, though nobody waits for it any longer.
+            let _core = core;
+            work()
+        });
+        let failed = |why: String| Refusal::Internal(format!("bcrypt: {why}"));
+        done.await.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))
+    }
+
+    fn remembers(&self, password: &Secret, hash: &str, now: Timestamp) -> bool {
+        let digest = self.digest(password, hash);
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        verified.get(&digest).is_some_and(|until| now < *until)
+    }
+
+    fn remember(&self, password: &Secret, hash: &str, now: Timestamp) {
+        let digest = self.digest(password, hash);
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= MOST_REMEMBERED {
+            verified.retain(|_, until| now < *until);
+        }
+        verified.insert(digest, now + REMEMBERED);
+    }
+
+    fn digest(&self, password: &Secret, hash: &str) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        digest.update(self.key);
+        digest.update(hash);
+        digest.update(password.expose());
+        digest.finalize().into()
+    }
+}
+
+impl App {
+    /// The account of this name or e-mail, if that is its password. Says nothing of which was wrong.
+    pub(super) async fn verified(
+        &self,
+        called: &str,
+        password: Secret,
+        network: Option<&str>,
+        may_remember: bool,
+    ) -> Result<Account, Refusal> {
+        let (gate, now) = (self.gate(), self.hub().clock.now());
+        let found = self.hub().store.account_known_as(called).await?;
+        let hash = found.as_ref().and_then(|(_, hash)| hash.clone());
+        let is_enabled = found.as_ref().is_some_and(|(account, _)| account.disabled_at.is_none());
+        let known =
+            hash.as_ref().filter(|hash| may_remember && gate.passwords.remembers(&password, hash, now));
+        if known.is_none() {
+            // An address may try for many names, a name be tried from many addresses.
+            let of_name = format!("name {}", called.to_lowercase().chars().take(64).collect::<String>());
+            let who: Vec<String> =
+                network.map(|network| format!("from {network}")).into_iter().chain([of_name]).collect();
+            gate.may_try(&who, now)?;
+            let is_right = gate.passwords.is_right(password.clone(), hash.clone()).await? && is_enabled;
+            gate.tried(&who, is_right, self.hub().clock.now());
+            if !is_right {
+                self.hub().metrics.log_ins_failed.inc();
+                return Err(wrong());
+            }
+            if let Some(hash) = hash.filter(|_| may_remember) {
+                gate.passwords.remember(&password, &hash, now);
+            }
+        }
+        match found {
+            Some((account, _)) if is_enabled => Ok(account),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+fn wrong() -> Refusal {
+    Refusal::Unauthorised(
+        "there is no such account, or its password is another one, or it is disabled".to_owned(),
+    )
+}
