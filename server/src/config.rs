@@ -1,16 +1,16 @@
 //! Flags, environment and a TOML file: a flag wins over the environment, which wins over the file.
 
 use crate::api::accept::Listener;
-use crate::app::GateSettings;
+use crate::app::{GateSettings, Quotas};
 use crate::reach::ssh::SshSettings;
 use crate::reconcile::Providers;
-use crate::serve::{DockerSettings, Doors, Settings, VisitSettings};
+use crate::serve::{DockerSettings, Doors, Settings, VisitSettings, private_folder};
 use crate::tls::{Files, Tls};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 /// Lends machines: keeps a pool of them, reserves some for somebody until a time, makes an account appear on each and
 /// takes it away again.
 ///
-/// People talk to `--listen` (HTTP, see README.md), agents to `--agent-listen`. No account exists in this version:
-/// whoever reaches `--listen` may do everything, so it is refused beyond loopback.
+/// People talk to `--listen` (see README.md), agents to `--agent-listen`. Until the first account is made, whoever is on
+/// this computer may do everything; from then on nobody does anything without a credential.
 #[derive(Debug, Parser)]
 #[command(name = "berth-server", version)]
 pub struct Flags {
@@ -71,6 +71,16 @@ struct Values {
     /// Seconds after which a silent machine counts as unreachable [default: 90]
     #[arg(long, env = "BERTH_TTL", value_name = "SECONDS")]
     ttl: Option<u64>,
+    /// How much work it is to check a password: one more is twice as much [default: 12]
+    #[arg(long, env = "BERTH_BCRYPT_COST", value_name = "COST")]
+    bcrypt_cost: Option<u32>,
+    /// Requests a second that one account or address may make; ten times as many at once [default: 100]
+    #[arg(long, env = "BERTH_REQUESTS_PER_SECOND", value_name = "N")]
+    requests_per_second: Option<u32>,
+    /// What accounts may have that have no limits of their own; in the file only
+    #[arg(skip)]
+    #[serde(default)]
+    quota: Quotas,
 }
 
 pub struct Config {
@@ -83,6 +93,7 @@ pub struct Config {
     pub secrets_key: PathBuf,
     pub allow_link_local: bool,
     pub ttl: Duration,
+    pub gate: GateSettings,
 }
 
 impl Flags {
@@ -104,11 +115,20 @@ impl Flags {
             secrets_key: own.secrets_key.or(file.secrets_key).unwrap_or_else(|| "data/secrets.key".into()),
             allow_link_local: own.allow_link_local || file.allow_link_local,
             ttl: Duration::from_secs(own.ttl.or(file.ttl).unwrap_or(90)),
+            gate: GateSettings {
+                bcrypt_cost: own.bcrypt_cost.or(file.bcrypt_cost).unwrap_or(12),
+                requests_per_second: own.requests_per_second.or(file.requests_per_second).unwrap_or(100),
+                quotas: file.quota,
+                setup_token: None,
+            },
         };
         ensure!((10..=86_400).contains(&config.ttl.as_secs()), "`ttl` must be 10 to 86400 seconds");
+        ensure!((10..=16).contains(&config.gate.bcrypt_cost), "`bcrypt_cost` must be 10 to 16");
+        ensure!(config.gate.requests_per_second > 0, "`requests_per_second` must be 1 or more");
         ensure!(
-            config.listen.ip().is_loopback(),
-            "`listen` is {}, which others can reach, and there are no accounts to keep them out: use 127.0.0.1",
+            config.listen.ip().is_loopback() || config.tls.is_some() || config.behind_proxy,
+            "`listen` is {}, which others can reach: give `tls-certificate` and `tls-key`, or `behind-proxy` if something \
+             before us speaks TLS",
             config.listen
         );
         Ok(config)
@@ -146,6 +166,7 @@ impl Config {
                 None => agents.push(bind_door(door, tls.as_ref()).await?),
             }
         }
+        let setup_token_file = self.secrets_key.with_file_name("setup-token");
         let agent_binary = self.agent_binary.map(|file| agent_file(&file)).transpose()?;
         let docker = match (agent_binary.clone(), door_folder) {
             (Some(agent_binary), Some(agent_door)) => Some(DockerSettings { agent_binary, agent_door }),
@@ -168,9 +189,17 @@ impl Config {
         let api = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {}: is another server running there?", self.listen))?;
-        let (database, ttl, providers) = (self.database, self.ttl, Providers::default());
-        let gate = GateSettings::default();
-        let settings = Settings { database, ttl, docker, visits, gate, providers, commit_hook: None };
+        let settings = Settings {
+            database: self.database,
+            ttl: self.ttl,
+            docker,
+            visits,
+            gate: self.gate,
+            is_exposed: !self.listen.ip().is_loopback(),
+            setup_token_file: Some(setup_token_file),
+            providers: Providers::default(),
+            commit_hook: None,
+        };
         let api = match tls {
             _ if self.behind_proxy => Listener::Proxied(api),
             Some(tls) => Listener::Tls(api, tls),
@@ -201,14 +230,6 @@ fn prepare_database(database: &str) -> anyhow::Result<()> {
         .open(path)
         .with_context(|| format!("cannot open the database `{database}`"))?;
     Ok(())
-}
-
-fn private_folder(folder: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the folder `{}`", folder.display()))
 }
 
 async fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {

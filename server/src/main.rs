@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!(
         listen = %config.listen,
         agent_listen = ?config.agent_listen,
-        "open: there are no accounts, whoever reaches us may do everything"
+        "starting"
     );
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     if let Some(tls) = &tls {

@@ -7,12 +7,14 @@ use crate::reach::ssh::{Ssh, SshSettings};
 use crate::reconcile::Visitor;
 use crate::seal::Seal;
 use crate::store::{CommitHook, Store};
-use crate::{api, reconcile};
-use anyhow::Context;
+use crate::{api, reconcile, secret};
+use anyhow::{Context, bail};
 use futures_util::future::{BoxFuture, join_all};
 use model::wire::{EnrolAnswer, EnrolRequest, SyncAnswer, SyncRequest};
 use provision::{Docker, Door, DoorError, Provider, Simulated};
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,6 +33,10 @@ pub struct Settings {
     pub visits: Option<VisitSettings>,
     /// How people are let in.
     pub gate: GateSettings,
+    /// Other computers reach us.
+    pub is_exposed: bool,
+    /// Where to leave the token with which somebody makes the first account from elsewhere.
+    pub setup_token_file: Option<PathBuf>,
     /// Beside ours, or in their place; for tests.
     pub providers: reconcile::Providers,
     /// Stops the store at a chosen commit, as a crash would; for tests.
@@ -61,15 +67,39 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let Settings { database, ttl, docker, visits, gate, providers: others, commit_hook } = settings;
+    let Settings {
+        database,
+        ttl,
+        docker,
+        visits,
+        mut gate,
+        is_exposed,
+        setup_token_file,
+        providers: others,
+        commit_hook,
+    } = settings;
     let now = clock.now();
     let store = tokio::task::spawn_blocking(move || Store::open(&database, ttl, now, commit_hook))
         .await?
         .context("cannot open the database; is its path or URL right?")?;
+    if store.is_locked().await? {
+        tracing::info!("locked: who asks needs a credential");
+    } else if is_exposed {
+        bail!(
+            "other computers can reach us, and there is no account to keep them out: start with `--listen 127.0.0.1:8080`, \
+             make one with `berth account create NAME --admin`, and start again"
+        );
+    } else {
+        gate.setup_token = setup_token_file.map(|file| invite(&file)).transpose()?;
+    }
     let hub = reconcile::Hub::new(store, clock, visits.map(visitor).transpose()?);
     let app = App::new(hub.clone(), gate);
     let mut providers = providers(&app, docker);
     providers.extend(others);
+    let preparing = tokio::spawn({
+        let app = app.clone();
+        async move { app.prepare().await }
+    });
     let loops = reconcile::start(&hub, providers).await?;
     reconcile::sweep(&hub).await;
     let (stopping, stopped) = watch::channel(false);
@@ -83,7 +113,35 @@ pub async fn serve(
         let _ = stopping.send(true);
     });
     drop(loops);
+    preparing.abort();
     Ok(())
+}
+
+/// Says how to make the first account, and leaves a token for whoever does it from elsewhere. Returns its digest.
+fn invite(file: &Path) -> anyhow::Result<String> {
+    let token = secret::token();
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        private_folder(folder)?;
+    }
+    // Anew, lest it has somebody else's mode.
+    let _ = std::fs::remove_file(file);
+    let opened = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(file);
+    let written = opened.and_then(|mut open| open.write_all(format!("{token}\n").as_bytes()));
+    written.with_context(|| format!("cannot write `{}`", file.display()))?;
+    tracing::warn!(
+        token_file = %file.display(),
+        "open: there is no account yet, and whoever is on this computer may do everything; `berth account create NAME \
+         --admin` makes the first one and locks the door (from elsewhere: with the token in `token_file`)"
+    );
+    Ok(secret::digest(&token))
+}
+
+pub(crate) fn private_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))
 }
 
 fn visitor(settings: VisitSettings) -> anyhow::Result<Visitor> {

@@ -10,7 +10,7 @@ use server::reconcile::Hub;
 use server::store::Store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tests::farm::TTL;
+use tests::farm::{TTL, desk, gate};
 use tests::{Database, FakeClock, Farm, ask};
 
 on_both_databases!(
@@ -68,7 +68,7 @@ impl Race {
         let server = |_| {
             let store = Store::open(&url, TTL, clock.now(), None).unwrap();
             let hub = Hub::new(store, Arc::new(clock.clone()), None);
-            (hub.clone(), App::new(hub))
+            (hub.clone(), App::new(hub, gate()))
         };
         let servers: Vec<_> = (0..servers).map(server).collect();
         let app = &servers[0].1;
@@ -80,7 +80,7 @@ impl Race {
             uids: None,
             ssh: None,
         };
-        let join_token = app.machine_create(machine, None).await.unwrap().join_token.unwrap();
+        let join_token = desk(app).await.machine_create(machine, None).await.unwrap().join_token.unwrap();
         let credential_sha256 = server::secret::digest(CREDENTIAL);
         let incarnation =
             app.agent_enrol(EnrolRequest { join_token, credential_sha256 }).await.unwrap().incarnation;
@@ -92,14 +92,14 @@ impl Race {
             self.report_clean().await;
             let asks = (0..RESERVERS).map(|number| {
                 let app = self.servers[number % self.servers.len()].1.clone();
-                tokio::spawn(async move { app.reservation_create(body(), None).await })
+                tokio::spawn(async move { desk(&app).await.reservation_create(body(), None).await })
             });
             let answers: Vec<_> = join_all(asks).await.into_iter().map(Result::unwrap).collect();
             let lost = answers.iter().filter(|answer| matches!(answer, Err(Refusal::Shortage(_)))).count();
             let winners: Vec<_> = answers.iter().flatten().collect();
             assert_eq!((winners.len(), lost), (1, RESERVERS - 1), "round {round}: {answers:?}");
             let id = winners[0].id.to_string();
-            self.servers[0].1.reservation_release(&id, Some(0)).await.unwrap();
+            desk(&self.servers[0].1).await.reservation_release(&id, Some(0)).await.unwrap();
         }
     }
 

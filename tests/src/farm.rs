@@ -6,6 +6,7 @@ use crate::{Database, FakeClock, Yard, law};
 use agent::identity::Identity;
 use agent::link::Link;
 use cli::Client;
+use model::auth::Deed;
 use model::report::Report;
 use model::wire::{
     EnrolRequest, MachineCreate, MachineView, Page, ReservationCreate, ReservationView, SyncRequest,
@@ -13,6 +14,7 @@ use model::wire::{
 use playbooks::FakeHost;
 use provision::Provider;
 use server::api::accept::Listener;
+use server::app::{App, Desk, GateSettings, Shown};
 use server::reach::ssh::SshSettings;
 use server::serve::{Doors, Settings, VisitSettings, serve};
 use server::store::{CommitHook, Received, Store};
@@ -50,6 +52,16 @@ pub struct Lent {
     pub host: FakeHost,
     identity: Identity,
     agent: Option<JoinHandle<()>>,
+}
+
+/// Passwords are checked fast, and nobody asks too often.
+pub fn gate() -> GateSettings {
+    GateSettings { bcrypt_cost: 4, requests_per_second: 1_000_000, ..GateSettings::default() }
+}
+
+/// What somebody on the server's computer may do while there are no accounts.
+pub async fn desk(app: &App) -> Desk {
+    app.admit(Shown::nothing(), Deed::Accounts).await.unwrap()
 }
 
 /// `username` for `minutes` on `count` machines.
@@ -102,7 +114,17 @@ impl Farm {
         let providers = HashMap::from([("docker", yard as Arc<dyn Provider>)]);
         let ssh = SshSettings { agents: vec![agent_binary()], ..SshSettings::default() };
         let visits = Some(VisitSettings { ssh, secrets_key: self.folder.path().join("secrets.key") });
-        let settings = Settings { database, ttl: TTL, docker: None, visits, providers, commit_hook };
+        let settings = Settings {
+            database,
+            ttl: TTL,
+            docker: None,
+            visits,
+            gate: gate(),
+            is_exposed: false,
+            setup_token_file: Some(self.folder.path().join("setup-token")),
+            providers,
+            commit_hook,
+        };
         let clock = Arc::new(self.clock.clone());
         runtime.spawn(async move { serve(settings, doors, clock, std::future::pending()).await.unwrap() });
         self.server = Some(Server { runtime, url });

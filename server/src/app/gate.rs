@@ -34,7 +34,8 @@ impl Default for GateSettings {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Quotas {
     pub user: Quota,
     pub admin: Quota,
@@ -151,7 +152,19 @@ impl Gate {
     }
 }
 
+impl Shown {
+    /// Of a part of this program, which asks without a request.
+    pub fn nothing() -> Self {
+        Self { credential: None, source: None, network: None, is_local: Ok(()), is_same_site: true }
+    }
+}
+
 impl App {
+    /// Gets ready to let people in.
+    pub async fn prepare(&self) {
+        self.gate().passwords.prepare().await;
+    }
+
     /// Lets somebody in to do something, or says why not.
     pub async fn admit(&self, shown: Shown, deed: Deed) -> Result<Desk, Refusal> {
         let now = self.hub().clock.now();

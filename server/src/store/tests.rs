@@ -75,6 +75,7 @@ impl Bench {
 
     async fn try_reserve(&self, name: &str, want: Want) -> Result<ReservationId, Failure> {
         let new = NewReservation {
+            owner: None,
             username: name.parse().unwrap(),
             want,
             account: StoredAccount {
@@ -131,7 +132,7 @@ async fn a_reservation_that_cannot_be_read_ends_all_the_same() {
     bench.machine("m2").await;
     let (poisoned, whole) = (bench.reserve("alice").await, bench.reserve("bob").await);
     bench.poison(format!("UPDATE reservation SET labels = '{{' WHERE id = '{poisoned}'")).await;
-    let listed = bench.store.reservation_list(None, true, None, 10).await.unwrap();
+    let listed = bench.store.reservation_list(None, None, true, None, 10).await.unwrap();
     assert_eq!(listed.iter().map(|reservation| reservation.id).collect::<Vec<_>>(), [whole]);
     let ended = bench.store.reservations_expire(at(50)).await.unwrap();
     assert_eq!(ended.iter().map(|reservation| reservation.id).collect::<Vec<_>>(), [whole]);
@@ -180,7 +181,7 @@ async fn what_agents_tell_of_cleaning_is_kept() {
     assert_eq!((again.kept, again.cleaned), (vec![seat], vec![]), "no news");
     let kept = bench.store.cleaning_list("m1", None, 10).await.unwrap();
     assert_eq!((kept.len(), kept[0].attempts, kept[0].ended_at), (1, 2, Some(at(3))));
-    let events = bench.store.event_list(0, 100).await.unwrap();
+    let events = bench.store.event_list(0, EventFilter::default(), 100).await.unwrap();
     let cleaned = events.iter().find(|event| event.kind == "machine.cleaned").unwrap();
     assert_eq!(cleaned.detail, "alice: 3 processes, 1 cron job in 0 ms");
     assert!(bench.store.cleaning_list("m1", Some(seat), 10).await.unwrap().is_empty(), "the page after");

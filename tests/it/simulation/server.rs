@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tests::farm::gate;
 
 pub(super) const TTL: Duration = Duration::from_secs(600);
 
@@ -103,7 +104,7 @@ impl Server {
         }
         let store = &self.hub.store;
         let machines = store.machine_list(None, 1000).await.unwrap();
-        let mut reservations = store.reservation_list(None, false, None, 1000).await.unwrap();
+        let mut reservations = store.reservation_list(None, None, false, None, 1000).await.unwrap();
         reservations.reverse();
         *facts = Facts { machines, reservations, as_of };
     }
@@ -148,5 +149,5 @@ fn open(
     let url = folder.path().join("berth.db").display().to_string();
     let store = Store::open(&url, TTL, time.now(), Some(Box::new(hook))).unwrap();
     let hub = Hub::new(store, Arc::new(time.clone()), None);
-    (hub.clone(), App::new(hub))
+    (hub.clone(), App::new(hub, gate()))
 }

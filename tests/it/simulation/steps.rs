@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use model::wire::{DurationText, ReservationPatch, ReservationView};
 use server::app::Refusal;
 use server::store::MachineChange;
+use tests::farm::desk;
 
 #[derive(Clone, Copy)]
 enum Step {
@@ -92,7 +93,8 @@ impl World {
 
     async fn send_ask(&mut self, at: usize) {
         let ask = &mut self.asks[at];
-        let answer = self.server.app.reservation_create(ask.body.clone(), Some(ask.name.clone())).await;
+        let answer =
+            desk(&self.server.app).await.reservation_create(ask.body.clone(), Some(ask.name.clone())).await;
         let said = match answer {
             Ok(view) => {
                 if ask.id.is_none() {
@@ -114,7 +116,7 @@ impl World {
     async fn release(&mut self) {
         let Some(at) = self.some_ask() else { return };
         let id = self.asks[at].id.unwrap().to_string();
-        let answer = self.server.app.reservation_release(&id, Some(0)).await;
+        let answer = desk(&self.server.app).await.reservation_release(&id, Some(0)).await;
         self.asks[at].released |= answer.is_ok();
         let said = answer.map_or_else(|refusal| format!("refused: {refusal}"), |view| worded(&view));
         let line = format!("{} is released: {said}", self.asks[at].name);
@@ -127,7 +129,7 @@ impl World {
         let minutes = self.dice.between(1, 15) as i64;
         let patch = ReservationPatch { duration: Some(DurationText::Minutes(minutes)), until: None };
         let asked = self.time.now() + SignedDuration::from_mins(minutes);
-        let said = match self.server.app.reservation_patch(&id, patch, Some(0)).await {
+        let said = match desk(&self.server.app).await.reservation_patch(&id, patch, Some(0)).await {
             Ok(view) => {
                 self.asks[at].ends = vec![view.expires_at];
                 worded(&view)

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use model::wire::{EnrolRequest, MachineCreate};
 use server::store::MachineChange;
 use std::fmt::Display;
+use tests::farm::desk;
 
 const MACHINES: usize = 4;
 /// Each takes a third of a minute, and in it everybody gets a turn and every letter arrives.
@@ -201,7 +202,7 @@ async fn enrol(
 ) -> Machine {
     let (host, labels) = ("h".into(), Default::default());
     let body = MachineCreate { name: name.clone(), host, port: 22, labels, uids: None, ssh: None };
-    let join_token = server.app.machine_create(body, None).await.unwrap().join_token.unwrap();
+    let join_token = desk(&server.app).await.machine_create(body, None).await.unwrap().join_token.unwrap();
     let credential = format!("berth_agent_of_{name}");
     let credential_sha256 = server::secret::digest(&credential);
     let enrolled = server.app.agent_enrol(EnrolRequest { join_token, credential_sha256 }).await.unwrap();
