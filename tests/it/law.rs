@@ -9,7 +9,7 @@ async fn the_law_sees_whoever_breaks_it() {
     let mut farm = Farm::new(Database::Sqlite).await;
     farm.add_machines(2).await;
     farm.reserve(&ask("alice", 1, 60)).await.unwrap();
-    let facts = Facts::of(farm.url()).await;
+    let facts = Facts::of(&farm.http, farm.url()).await;
     let hosts = farm.hosts();
     assert_eq!(breaches(&facts, &hosts), Vec::<String>::new());
     let good = [hosts[0].1.world(), hosts[1].1.world()];

@@ -37,8 +37,9 @@ pub struct Farm {
     pub machines: Vec<Lent>,
     /// Where machines of pools are made.
     pub yard: Yard,
-    /// For plain requests.
+    /// For plain requests; an admin's once there are accounts.
     pub http: reqwest::Client,
+    admin: Option<String>,
 }
 
 struct Server {
@@ -64,6 +65,16 @@ pub async fn desk(app: &App) -> Desk {
     app.admit(Shown::nothing(), Deed::Accounts).await.unwrap()
 }
 
+pub const ADMIN: &str = "opens every door";
+
+/// A client that shows this token.
+pub fn by(token: &str) -> reqwest::Client {
+    let mut header = reqwest::header::HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+    header.set_sensitive(true);
+    let headers = [(reqwest::header::AUTHORIZATION, header)].into_iter().collect();
+    reqwest::Client::builder().default_headers(headers).build().unwrap()
+}
+
 /// `username` for `minutes` on `count` machines.
 pub fn ask(username: &str, count: i64, minutes: i64) -> ReservationCreate {
     ReservationCreate {
@@ -86,9 +97,38 @@ impl Farm {
         let (http, clock) = (reqwest::Client::new(), FakeClock::default());
         let address = format!("unix:{}", folder.path().join(SOCKET).display());
         let yard = Yard::new(address, clock.clone());
-        let mut farm = Self { folder, database, clock, server: None, machines: vec![], yard, http };
+        let mut farm =
+            Self { folder, database, clock, server: None, machines: vec![], yard, http, admin: None };
         farm.start_server(hook);
         farm
+    }
+
+    /// Makes the first account, `root`, and goes on as that one: from now on nobody else gets in.
+    pub async fn lock(&mut self) {
+        let body = serde_json::json!({ "name": "root", "password": ADMIN, "role": "admin" }).to_string();
+        let answer = self.http.post(format!("{}/v1/accounts", self.url())).body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+        let token = self.log_in("root", ADMIN).await.unwrap();
+        self.admit(&token);
+    }
+
+    /// Goes on as whoever this token is of: an admin, for the look at the end.
+    pub fn admit(&mut self, token: &str) {
+        self.http = by(token);
+        self.admin = Some(token.to_owned());
+    }
+
+    /// A token of somebody, or the status.
+    pub async fn log_in(&self, account: &str, password: &str) -> Result<String, u16> {
+        let body = serde_json::json!({ "account": account, "password": password }).to_string();
+        let login = reqwest::Client::new().post(format!("{}/v1/login", self.url())).body(body);
+        let answer = login.send().await.unwrap();
+        match answer.status().as_u16() {
+            200 => {
+                Ok(answer.json::<serde_json::Value>().await.unwrap()["token"].as_str().unwrap().to_owned())
+            }
+            status => Err(status),
+        }
     }
 
     fn socket(&self) -> PathBuf {
@@ -411,9 +451,10 @@ impl Drop for Farm {
             // A story that ends without a server gets one, to say what the facts are.
             self.start_server(None);
         }
-        let (url, hosts) = (self.url().to_owned(), self.hosts());
+        let (url, hosts, admin) = (self.url().to_owned(), self.hosts(), self.admin.take());
         // On a thread of its own: the story's runtime must not be blocked on.
-        let look = move || Runtime::new().unwrap().block_on(law::breaches_that_stay(&url, &hosts));
+        let http = admin.map_or_else(reqwest::Client::new, |token| by(&token));
+        let look = move || Runtime::new().unwrap().block_on(law::breaches_that_stay(&http, &url, &hosts));
         let found = std::thread::spawn(look).join().expect("one can look");
         self.server.take().into_iter().for_each(|server| server.runtime.shutdown_background());
         assert!(found.is_empty(), "the law of the house is broken:\n{}", found.join("\n"));

@@ -22,10 +22,14 @@ const BETWEEN: Duration = Duration::from_millis(50);
 
 /// What is broken in a farm. Facts and machines are read one after the other while server and agents go on with what
 /// they are at, so only a breach that stays is one.
-pub async fn breaches_that_stay(url: &str, hosts: &[(String, FakeHost)]) -> Vec<String> {
+pub async fn breaches_that_stay(
+    http: &reqwest::Client,
+    url: &str,
+    hosts: &[(String, FakeHost)],
+) -> Vec<String> {
     let mut found = Vec::new();
     for _ in 0..LOOKS {
-        found = breaches(&Facts::of(url).await, hosts);
+        found = breaches(&Facts::of(http, url).await, hosts);
         if found.is_empty() {
             break;
         }
@@ -121,8 +125,11 @@ fn beside(host: &FakeHost, holders: &[(&str, u32)]) -> Vec<String> {
 }
 
 impl Facts {
-    pub async fn of(url: &str) -> Self {
-        Self { machines: all(url, "machines").await, reservations: all(url, "reservations").await }
+    pub async fn of(http: &reqwest::Client, url: &str) -> Self {
+        Self {
+            machines: all(http, url, "machines").await,
+            reservations: all(http, url, "reservations").await,
+        }
     }
 
     fn open_seats(&self) -> impl Iterator<Item = (&ReservationView, &SeatView)> {
@@ -131,8 +138,8 @@ impl Facts {
     }
 }
 
-async fn all<T: DeserializeOwned>(url: &str, noun: &str) -> Vec<T> {
-    let answer = reqwest::get(format!("{url}/v1/{noun}?limit=1000")).await.expect("the server answers");
+async fn all<T: DeserializeOwned>(http: &reqwest::Client, url: &str, noun: &str) -> Vec<T> {
+    let answer = http.get(format!("{url}/v1/{noun}?limit=1000")).send().await.expect("the server answers");
     let page: Page<T> = answer.json().await.expect("a page");
     assert!(page.next.is_none(), "no farm is so large that its {noun} need a second page");
     page.items

@@ -2,8 +2,9 @@
 
 use super::{App, Refusal};
 use crate::secret;
-use crate::store::{Enrolled, Received};
+use crate::store::{Enrolled, Received, Store};
 use jiff::SignedDuration;
+use model::audit::{Actor, Who};
 use model::session::is_session;
 use model::spec::Spec;
 use model::wire::{EnrolAnswer, EnrolRequest, SyncAnswer, SyncRequest};
@@ -23,7 +24,7 @@ impl App {
             return Err(Invalid::new("credential_sha256", "must be a SHA-256 in lower-case hex").into());
         }
         let token = secret::digest(&body.join_token);
-        let enrolled = self.hub().store.machine_enrol(token, credential, self.hub().clock.now()).await?;
+        let enrolled = self.told().machine_enrol(token, credential, self.hub().clock.now()).await?;
         tracing::info!(machine = %enrolled.machine, "enrolled");
         let Enrolled { machine, incarnation, goes_on, replaced, .. } = enrolled;
         self.hub().given_up(replaced);
@@ -39,7 +40,7 @@ impl App {
         let hub = self.hub();
         let generation = body.report.generation;
         let (credential, fresh) = (secret::digest(credential), secret::challenge());
-        let received = hub.store.machine_report(credential, body, fresh, hub.clock.now()).await?;
+        let received = self.told().machine_report(credential, body, fresh, hub.clock.now()).await?;
         hub.heard(&received);
         let hold = self.hold();
         let Received { machine, spec, challenge, kept, .. } = received;
@@ -48,6 +49,11 @@ impl App {
             known => known,
         };
         Ok(SyncAnswer { now: hub.clock.now(), spec, hold, challenge, kept })
+    }
+
+    /// What agents tell of their machines is their doing.
+    fn told(&self) -> Store {
+        self.hub().store.by(Actor { who: Who::Agent, source: None })
     }
 
     async fn await_news(
