@@ -1,4 +1,4 @@
-//! The routes, over plain HTTP: the server listens on loopback only.
+//! The routes, over HTTPS; plain HTTP is for loopback.
 
 use crate::filter::label_query;
 use crate::{Answer, Error, MachineFilter, ReservationFilter, Slice};
@@ -8,8 +8,9 @@ use model::wire::{
 };
 use model::{Labels, MachineName, PoolName, ReservationId};
 use reqwest::redirect::Policy;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,23 +25,47 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
+    /// Whether secrets may be sent there.
+    is_private: bool,
     http: reqwest::Client,
 }
 
 impl Client {
-    /// `base_url` as in `http://127.0.0.1:8080`.
+    /// `base_url` as in `http://127.0.0.1:8080` or `https://berth.example.org`, known by the CAs that this computer trusts.
     pub fn new(base_url: &str) -> Result<Self, Error> {
-        let base = base_url.trim_end_matches('/').to_owned();
-        let url =
-            reqwest::Url::parse(&base).map_err(|why| Error::Odd(format!("`{base}` is no address: {why}")))?;
-        if url.scheme() != "http" {
-            return Err(Error::Odd(format!("`{base}`: use `http://`; this version speaks no TLS")));
+        let base = parsed(base_url)?;
+        // The computer's own CAs take a while to read.
+        let is_https = base.scheme() == "https";
+        Self::with(&base, reqwest::Client::builder().tls_built_in_root_certs(is_https))
+    }
+
+    /// The same for an `https` server that is known by these CAs and no others, given in PEM.
+    pub fn with_ca(base_url: &str, ca: &[u8]) -> Result<Self, Error> {
+        let base = parsed(base_url)?;
+        if base.scheme() != "https" {
+            return Err(Error::Odd(format!("`{base}` is not known by a CA: only `https://` servers are")));
         }
-        // Passwords take no detour: neither through a proxy that the environment names nor to another address.
-        let http =
-            reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().redirect(Policy::none()).build();
+        let authorities = reqwest::Certificate::from_pem_bundle(ca).unwrap_or_default();
+        if authorities.is_empty() {
+            let what = "the CA is no certificate in PEM: it begins with `-----BEGIN CERTIFICATE-----`";
+            return Err(Error::Odd(what.to_owned()));
+        }
+        let http = reqwest::Client::builder().tls_built_in_root_certs(false);
+        let http = authorities.into_iter().fold(http, ClientBuilder::add_root_certificate);
+        Self::with(&base, http)
+    }
+
+    /// Passwords take no detour: neither through a proxy that the environment names nor to another address.
+    fn with(base: &Url, http: ClientBuilder) -> Result<Self, Error> {
+        let http = http.connect_timeout(CONNECT).no_proxy().redirect(Policy::none()).build();
         let http = http.map_err(|why| Error::Odd(format!("no HTTP client: {why}")))?;
-        Ok(Self { base, http })
+        let is_private = is_private_enough(base);
+        Ok(Self { base: base.as_str().trim_end_matches('/').to_owned(), is_private, http })
+    }
+
+    /// To be asked before anything secret is sent.
+    fn ensure_private(&self) -> Result<(), Error> {
+        if self.is_private { Ok(()) } else { Err(Error::exposed(&self.base)) }
     }
 
     pub fn base_url(&self) -> &str {
@@ -63,6 +88,9 @@ impl Client {
         body: &MachineCreate,
         key: Option<&str>,
     ) -> Result<Answer<MachineCreated>, Error> {
+        if body.ssh.is_some() {
+            self.ensure_private()?;
+        }
         Answer::parse(self.post("/v1/machines", body, key).await?)
     }
 
@@ -101,13 +129,14 @@ impl Client {
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }
 
-    /// Has a machine that is visited over SSH get an agent of its own, which dials this.
+    /// Has a machine that is visited over SSH get an agent of its own, which dials this and knows it by this CA, in PEM.
     pub async fn machine_adopt(
         &self,
         name: &MachineName,
         server: &str,
+        ca: Option<&str>,
     ) -> Result<Answer<MachineView>, Error> {
-        let body = MachineAdopt { server: server.to_owned() };
+        let body = MachineAdopt { server: server.to_owned(), ca: ca.map(str::to_owned) };
         let request = self.request(Method::POST, &format!("/v1/machines/{name}/adopt")).json(&body);
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }
@@ -133,6 +162,9 @@ impl Client {
         body: &ReservationCreate,
         key: Option<&str>,
     ) -> Result<Answer<ReservationView>, Error> {
+        if body.password.is_some() {
+            self.ensure_private()?;
+        }
         Answer::parse(self.post("/v1/reservations", body, key).await?)
     }
 
@@ -257,6 +289,21 @@ impl Client {
             }
             Err(failed) => Err(Error::unreachable(&self.base, &failed)),
         }
+    }
+}
+
+/// Whether nobody on the way can read along: secrets are sent there only.
+pub fn is_private_enough(server: &Url) -> bool {
+    let host = server.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    server.scheme() == "https" || is_loopback
+}
+
+fn parsed(base_url: &str) -> Result<Url, Error> {
+    let url = Url::parse(base_url).map_err(|why| Error::Odd(format!("`{base_url}` is no address: {why}")))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(Error::Odd(format!("`{base_url}`: use `https://`, or `http://` on this computer"))),
     }
 }
 

@@ -11,10 +11,12 @@ mod secret;
 mod session;
 mod table;
 
+use anyhow::Context;
 use clap::Parser;
 use command::Command;
 use session::Session;
 use std::io::{ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Reserve machines, see who has which, and manage where they come from.
@@ -32,6 +34,9 @@ struct Cli {
         global = true
     )]
     server: String,
+    /// The CA of an `https` server, in PEM; without it the server is known by those that this computer trusts.
+    #[arg(long, env = "BERTH_CA_FILE", value_name = "FILE", global = true)]
+    ca_file: Option<PathBuf>,
     /// Print the server's JSON as it came; lists are one document per page.
     #[arg(long, global = true)]
     json: bool,
@@ -53,9 +58,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let client = cli::Client::new(&cli.server)?;
+    let client = client(&cli.server, cli.ca_file.as_deref())?;
     let session = Session { client, json: cli.json, terminal: std::io::stdout().is_terminal() };
     cli.command.run(&session).await
+}
+
+fn client(server: &str, ca_file: Option<&Path>) -> anyhow::Result<cli::Client> {
+    let Some(file) = ca_file else { return Ok(cli::Client::new(server)?) };
+    let ca = std::fs::read(file).with_context(|| format!("cannot read the CA `{}`", file.display()))?;
+    cli::Client::with_ca(server, &ca).with_context(|| format!("the CA `{}`", file.display()))
 }
 
 /// `berth events | head` ends well.
@@ -107,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn what_an_agent_dials_is_not_what_this_program_dials() {
+        let line = "berth --server http://a machine adopt m1 --agent-server https://b --agent-ca-file b.pem";
+        let called = Cli::parse_from(line.split(' '));
+        assert_eq!((called.server.as_str(), called.ca_file), ("http://a", None));
+    }
+
+    #[test]
     fn what_is_called_well() {
         for line in [
             "berth --json status",
@@ -116,6 +134,7 @@ mod tests {
             "berth release --all --server http://127.0.0.1:9",
             "berth machine label m1 rack=7 --remove size",
             "berth machine register m1 h",
+            "berth --ca-file ca.pem machine adopt m1 --agent-server https://berth.example:8443 --agent-ca-file a.pem",
             "berth machine register m1 h --ssh-user u --private-key-file k --passphrase-file p --sudo-password-file s",
             "berth machine register m1 h --password-stdin --accept-new-host-key --jump gate",
             "berth machine import - --format ansible-ini --known-hosts k --label lab=1 --dry-run --json",

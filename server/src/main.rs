@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     );
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     if let Some(tls) = &tls {
-        warn_of_time(tls);
+        warn_of(tls);
         tokio::spawn(reload_when_told(tls.clone(), signal(SignalKind::hangup())?));
     }
     let (settings, doors) = config.open(tls).await?;
@@ -39,12 +39,12 @@ async fn reload_when_told(tls: Arc<Tls>, mut told: Signal) {
             Ok(()) => tracing::info!("new connections get the certificate as it is in its file now"),
             Err(error) => tracing::error!(%error, "the certificate stays the one it was"),
         }
-        warn_of_time(&tls);
+        warn_of(&tls);
     }
 }
 
-fn warn_of_time(tls: &Tls) {
-    if let Some(why) = tls.out_of_time(SystemClock.now()) {
+fn warn_of(tls: &Tls) {
+    if let Some(why) = tls.complaint(SystemClock.now()) {
         tracing::warn!("{why}");
     }
 }

@@ -6,7 +6,7 @@ use crate::labels;
 use crate::moment::brief;
 use crate::session::{Session, all_pages};
 use crate::table::{self, Table};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cli::{MachineFilter, Slice};
 use jiff::Timestamp;
 use model::adoption::{AdoptionView, Stage};
@@ -14,6 +14,7 @@ use model::phase::MachineState;
 use model::ssh::SshView;
 use model::wire::{MachinePatch, MachineView};
 use model::{Labels, MachineName};
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -29,10 +30,13 @@ pub(crate) enum Command {
     /// Give a machine that is visited over SSH an agent of its own.
     Adopt {
         name: MachineName,
-        /// What the agent dials, as seen from the machine: `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP
-        /// is for loopback only, so it takes a tunnel or a socket that both share).
+        /// What the agent dials, as seen from the machine: `https://HOST:PORT`, `unix:/path/of/socket`, or
+        /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share).
         #[arg(long, value_name = "ADDRESS")]
-        server: String,
+        agent_server: String,
+        /// The CA by which the agent knows an `https` server, in PEM; without it, those that its machine trusts.
+        #[arg(long, value_name = "FILE")]
+        agent_ca_file: Option<PathBuf>,
     },
     /// Take that agent away again; the machine is visited over SSH as before. Nobody may be on it.
     ReleaseAgent { name: MachineName },
@@ -83,8 +87,9 @@ impl Command {
             }
             Self::Register(register) => register.run(session).await,
             Self::Import(import) => import.run(session).await,
-            Self::Adopt { name, server } => {
-                let answer = session.client.machine_adopt(&name, &server).await?;
+            Self::Adopt { name, agent_server, agent_ca_file } => {
+                let ca = agent_ca_file.as_deref().map(read_ca).transpose()?;
+                let answer = session.client.machine_adopt(&name, &agent_server, ca.as_deref()).await?;
                 Ok(session.show(&answer, |got| details(got, answer.served_at))?)
             }
             Self::ReleaseAgent { name } => {
@@ -121,6 +126,10 @@ impl Label {
         let labels = labels::changed(&have.labels, &self.set, &self.remove).map_err(Usage)?;
         patch(session, &self.name, MachinePatch { labels: Some(labels), ..MachinePatch::default() }).await
     }
+}
+
+fn read_ca(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read the CA `{}`", file.display()))
 }
 
 async fn cordon(session: &Session, name: &MachineName, cordoned: bool) -> Result<()> {
