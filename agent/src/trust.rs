@@ -91,12 +91,13 @@ fn config(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
 
 fn reason(error: &io::Error) -> String {
     use CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
-        UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext, UnknownIssuer,
     };
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let remedy = match inner {
-        Some(Error::InvalidCertificate(UnknownIssuer)) => {
+        // Another CA may have the same name.
+        Some(Error::InvalidCertificate(UnknownIssuer | BadSignature)) => {
             "nobody this agent trusts has signed it; if it is right, pin its CA with `--ca-file`"
         }
         Some(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {

@@ -78,7 +78,7 @@ fn tls_remedy(cause: &str) -> Option<&'static str> {
     if !is("invalid peer certificate") {
         return None;
     }
-    Some(if is("UnknownIssuer") {
+    Some(if is("UnknownIssuer") || is("BadSignature") {
         "nobody this computer trusts has signed it; if it is right, give its CA with `--ca-file`"
     } else if is("not valid for name") {
         "use a name of the server that its certificate has"
