@@ -1,6 +1,7 @@
 //! A machine that is visited over SSH gets an agent of its own, and is visited again.
 
 mod machine;
+mod tls;
 
 use crate::adopt::machine::{Services, Visited};
 use model::adoption::{AdoptionView, Stage};

@@ -7,16 +7,16 @@ use rcgen::{
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// In PEM.
-pub(super) struct Issued {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         // All have the same, as one does that was made anew: a name is no proof.
         params.distinguished_name.push(DnType::CommonName, "the test's own CA");
@@ -25,22 +25,22 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    pub(super) fn file(&self, folder: &Path) -> PathBuf {
+    pub(crate) fn file(&self, folder: &Path) -> PathBuf {
         let file = folder.join("ca.pem");
         fs::write(&file, self.pem()).unwrap();
         file
     }
 
-    pub(super) fn issue(&self, name: &str) -> Issued {
+    pub(crate) fn issue(&self, name: &str) -> Issued {
         self.issue_until(name, 4000)
     }
 
     /// For a name or an address, valid until the beginning of this year.
-    pub(super) fn issue_until(&self, name: &str, year: i32) -> Issued {
+    pub(crate) fn issue_until(&self, name: &str, year: i32) -> Issued {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();

@@ -31,8 +31,8 @@ struct Server {
 }
 
 impl Server {
-    /// Says at `/peer` who asks. Its other handlers never answer; each hands out a sender that lives as long as it does.
-    async fn start(door: impl FnOnce(TcpListener) -> Listener, limits: Limits) -> Self {
+    /// Says at `/peer` who asks. Its other handlers answer when the sender that each hands out is dropped.
+    async fn start(door: impl FnOnce(TcpListener) -> Listener, limits: Limits, drain: Duration) -> Self {
         let (tell, began) = mpsc::channel(8);
         let silent = warp::any()
             .and_then(move || {
@@ -51,12 +51,12 @@ impl Server {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(serve(door(listener), routes, limits, stopped, Duration::ZERO));
+        let serving = tokio::spawn(serve(door(listener), routes, limits, stopped, drain));
         Self { address, stop, began, serving }
     }
 
     async fn silent(limits: Limits) -> Self {
-        Self::start(Listener::Tcp, limits).await
+        Self::start(Listener::Tcp, limits, Duration::ZERO).await
     }
 
     async fn ask(&self) -> TcpStream {
@@ -72,13 +72,17 @@ impl Server {
 
 /// Over TLS, and a client that trusts it and speaks this protocol.
 async fn with_tls(limits: Limits, protocol: &[u8]) -> (Server, Client) {
+    with_tls_and_drain(limits, protocol, Duration::ZERO).await
+}
+
+async fn with_tls_and_drain(limits: Limits, protocol: &[u8], drain: Duration) -> (Server, Client) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let files = Files { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
     std::fs::write(&files.certificate, made.cert.pem()).unwrap();
     std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
     let tls = Arc::new(Tls::load(files).unwrap());
-    let server = Server::start(|listener| Listener::Tls(listener, tls), limits).await;
+    let server = Server::start(|listener| Listener::Tls(listener, tls), limits, drain).await;
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -259,6 +263,28 @@ async fn nothing_of_http2_outlives_the_drain_time() {
 }
 
 #[tokio::test]
+async fn what_is_at_work_is_answered_within_the_drain_time() {
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let (mut server, client) = with_tls_and_drain(LIMITS, protocol, Duration::from_secs(60)).await;
+        let socket = TokioIo::new(client.connect().await);
+        let answer = if protocol == b"h2" {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), socket).await.unwrap();
+            tokio::spawn(connection);
+            tokio::spawn(sender.send_request(get("/")))
+        } else {
+            let (mut sender, connection) = http1::handshake(socket).await.unwrap();
+            tokio::spawn(connection);
+            tokio::spawn(sender.send_request(get("/")))
+        };
+        let handler = server.began.recv().await.unwrap();
+        server.stop.send(true).unwrap();
+        drop(handler);
+        assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::NOT_FOUND);
+        server.serving.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_of_http2_is_closed_but_not_one_at_work() {
     let (mut server, client) = with_tls(Limits { idle: SHORT, ..LIMITS }, b"h2").await;
     let (mut sender, driver) = client.http2().await;
@@ -275,7 +301,7 @@ async fn a_proxy_says_for_whom_it_asks_and_nobody_else_may() {
     for (door, asks) in
         [(Listener::Proxied as fn(TcpListener) -> Listener, "192.0.2.1"), (Listener::Tcp, "127.0.0.1")]
     {
-        let server = Server::start(door, LIMITS).await;
+        let server = Server::start(door, LIMITS, Duration::ZERO).await;
         let heard = rest(server.send(ask).await).await;
         assert!(heard.ends_with(format!("\r\n\r\n{asks}").as_bytes()), "{}", String::from_utf8_lossy(&heard));
     }
