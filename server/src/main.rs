@@ -3,6 +3,7 @@
 use clap::Parser;
 use futures_util::future::BoxFuture;
 use model::Timestamp;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use server::clock::Clock;
 use server::config::Flags;
 use server::tls::Tls;
@@ -21,6 +22,7 @@ async fn main() -> anyhow::Result<()> {
         agent_listen = ?config.agent_listen,
         "open: there are no accounts, whoever reaches us may do everything"
     );
+    allow_many_connections();
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     if let Some(tls) = &tls {
         warn_of(tls);
@@ -30,6 +32,15 @@ async fn main() -> anyhow::Result<()> {
     server::serve::serve(settings, doors, Arc::new(SystemClock), told_to_stop()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Each takes a file descriptor, of which shells and service managers commonly allow 1,024 at first.
+fn allow_many_connections() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of open files stays limited: raise it with `ulimit -n`");
+    }
 }
 
 /// Whoever renews the certificate sends SIGHUP.
