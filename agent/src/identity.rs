@@ -1,6 +1,8 @@
 //! Who this agent is to its server: made once, kept in a file that only root reads.
 
 use crate::link::{Link, LinkError};
+use crate::service::remove_if_there;
+use crate::trust;
 use data_encoding::HEXLOWER;
 use model::wire::{EnrolAnswer, EnrolRequest};
 use model::{Incarnation, MachineName};
@@ -56,8 +58,9 @@ impl Identity {
         )
     }
 
-    /// The server does not want this one any more.
+    /// The server does not want this one any more; the next may be another server, with another CA.
     pub fn delete(state: &Path) -> io::Result<()> {
+        remove_if_there(&trust::file(state))?;
         fs::remove_file(Self::file(state))
     }
 

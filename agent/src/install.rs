@@ -3,6 +3,7 @@
 use crate::identity::Identity;
 use crate::resident::Resident;
 use crate::service::{Manager, Service, remove_if_there, shell_word};
+use crate::trust::{self, Trust};
 use model::dial::Dial;
 use model::report::EndsBy;
 use playbooks::real::{private_folder, write_atomically};
@@ -25,24 +26,55 @@ pub fn token_file(state: &Path) -> PathBuf {
     state.join("join-token")
 }
 
+/// What the service is told.
+pub struct Order<'a> {
+    pub server: &'a Dial,
+    pub join_token: &'a str,
+    /// By which the server is known, in PEM; empty: by those that the machine trusts.
+    pub ca: &'a str,
+}
+
+impl<'a> Order<'a> {
+    /// As it comes on standard input: the token in a line, then the CA.
+    pub fn read(server: &'a Dial, input: &'a str) -> io::Result<Self> {
+        let (join_token, ca) = input.split_once('\n').unwrap_or((input, ""));
+        let (join_token, ca) = (join_token.trim(), ca.trim());
+        let wrong = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        if join_token.is_empty() {
+            return wrong("give the join token on standard input");
+        }
+        if !ca.is_empty() {
+            Trust::pinned(ca.as_bytes())?;
+        }
+        Ok(Self { server, join_token, ca })
+    }
+}
+
 /// Has this program run as a service that obeys this server. What is right already stays as it is; another token is
 /// another enrolment.
-pub fn install(state: &Path, server: &Dial, join_token: &str) -> io::Result<()> {
+pub fn install(state: &Path, order: &Order<'_>) -> io::Result<()> {
+    let Order { server, join_token, ca } = *order;
     let service = Service { program: PROGRAM.into(), state: shell_word(state)?, server: server.to_string() };
     let manager = Manager::of_this_machine();
     let token = Wanted { path: token_file(state), mode: 0o600, bytes: join_token.into() };
+    let pinned = Wanted { path: trust::file(state), mode: 0o600, bytes: ca.into() };
+    let is_unpinned = ca.is_empty() && pinned.path.exists();
+    let pinned = (!ca.is_empty()).then_some(pinned);
     let is_known = token.is_there();
     let program = Wanted { path: PROGRAM.into(), mode: 0o755, bytes: fs::read(env::current_exe()?)? };
     let files = manager.files(&service).into_iter();
     let files = files.map(|(path, mode, text)| Wanted { path, mode, bytes: text.into_bytes() });
     let missing: Vec<Wanted> =
-        [program, token].into_iter().chain(files).filter(|file| !file.is_there()).collect();
-    if !missing.is_empty() {
+        [program, token].into_iter().chain(pinned).chain(files).filter(|file| !file.is_there()).collect();
+    if is_unpinned || !missing.is_empty() {
         manager.stop(state)?;
         end_agent(state)?;
         private_folder(state)?;
         if !is_known {
             remove_if_there(&Identity::file(state))?;
+        }
+        if is_unpinned {
+            remove_if_there(&trust::file(state))?;
         }
         missing.iter().try_for_each(Wanted::put)?;
         manager.reload()?;
@@ -67,7 +99,7 @@ pub fn leave(state: &Path) -> io::Result<()> {
 }
 
 fn forget(state: &Path) -> io::Result<()> {
-    [Identity::file(state), token_file(state), PROGRAM.into()]
+    [Identity::file(state), token_file(state), trust::file(state), PROGRAM.into()]
         .iter()
         .try_for_each(|file| remove_if_there(file))
 }
@@ -108,5 +140,20 @@ impl Wanted {
             io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
         };
         write_atomically(&self.path, self.mode, &self.bytes).map_err(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_may_be_followed_by_a_ca() {
+        let server = "https://berth.example.org".parse().unwrap();
+        let read = |input| Order::read(&server, input).map(|order| (order.join_token, order.ca));
+        assert_eq!(read("berth_join_1").unwrap(), ("berth_join_1", ""));
+        assert_eq!(read("berth_join_1\n\n").unwrap(), ("berth_join_1", ""));
+        assert!(read("").unwrap_err().to_string().contains("join token"));
+        assert!(read("berth_join_1\nnonsense").unwrap_err().to_string().contains("no certificate in PEM"));
     }
 }

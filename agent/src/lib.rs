@@ -22,6 +22,7 @@ pub mod records;
 pub mod resident;
 mod service;
 pub mod sync;
+pub mod trust;
 pub mod turn;
 pub mod watch;
 
@@ -31,3 +32,4 @@ pub use launch::Launch;
 pub use link::Link;
 pub use moment::Moment;
 pub use sync::Outcome;
+pub use trust::Trust;

@@ -1,5 +1,6 @@
 //! A small HTTP/1 client: one server, one connection, JSON both ways.
 
+use crate::trust::Trust;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -24,6 +25,9 @@ pub enum LinkError {
     /// Wait.
     #[error("cannot reach the server: {0}")]
     Unreachable(String),
+    /// Somebody answered who could not show to be the server; he was told nothing.
+    #[error("cannot trust the server: {0}")]
+    Untrusted(String),
     /// Says nothing about the machine: a server restored from a backup may not know us, and be restored again.
     #[error("the server does not accept this agent's credential")]
     Unauthorised,
@@ -38,7 +42,7 @@ impl LinkError {
     /// Whether the same call may work later without anybody's doing.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable(_) => true,
+            Self::Unreachable(_) | Self::Untrusted(_) => true,
             Self::Answered { status, .. } => *status >= 500 || *status == 429,
             Self::Address(_) | Self::Unauthorised | Self::Gone => false,
         }
@@ -49,6 +53,7 @@ impl LinkError {
 enum Door {
     Unix(PathBuf),
     Tcp(String),
+    Tls { host: String, port: u16, authority: String, trust: Trust },
 }
 
 #[derive(Debug)]
@@ -58,10 +63,18 @@ pub struct Link {
 }
 
 impl Link {
+    /// A server at `https` is known by the CAs that this machine trusts.
     pub fn new(server: &str) -> Result<Self, LinkError> {
-        let door = match server.parse().map_err(LinkError::Address)? {
+        Self::trusting(server, Trust::Machine)
+    }
+
+    pub fn trusting(server: &str, trust: Trust) -> Result<Self, LinkError> {
+        let dial: Dial = server.parse().map_err(LinkError::Address)?;
+        let authority = dial.to_string().trim_start_matches("https://").to_owned();
+        let door = match dial {
             Dial::Unix(path) => Door::Unix(path.into()),
             Dial::Http(authority) => Door::Tcp(authority),
+            Dial::Https { host, port } => Door::Tls { host, port, authority, trust },
         };
         Ok(Self { door, connection: None })
     }
@@ -148,7 +161,7 @@ impl Door {
     fn host(&self) -> &str {
         match self {
             Self::Unix(_) => "localhost",
-            Self::Tcp(authority) => authority,
+            Self::Tcp(authority) | Self::Tls { authority, .. } => authority,
         }
     }
 
@@ -159,14 +172,21 @@ impl Door {
                 Connection::over(UnixStream::connect(path).await.map_err(named)?).await
             }
             Self::Tcp(authority) => {
-                let stream = TcpStream::connect(authority).await;
-                Connection::over(
-                    stream.map_err(|error| LinkError::Unreachable(format!("{authority}: {error}")))?,
-                )
-                .await
+                let socket = TcpStream::connect(authority).await;
+                Connection::over(socket.map_err(|error| lost(authority, &error))?).await
+            }
+            Self::Tls { host, port, authority, trust } => {
+                let socket = TcpStream::connect((host.as_str(), *port)).await;
+                let socket = socket.map_err(|error| lost(authority, &error))?;
+                let untrusted = |why| LinkError::Untrusted(format!("{authority}: {why}"));
+                Connection::over(trust.connect(host, socket).await.map_err(untrusted)?).await
             }
         }
     }
+}
+
+fn lost(authority: &str, error: &std::io::Error) -> LinkError {
+    LinkError::Unreachable(format!("{authority}: {error}"))
 }
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use agent::once::{Heard, once};
 use agent::resident::Place;
 use agent::sync::{backoff, jittered};
 use agent::turn::Turn;
-use agent::{Clock, Identity, Launch, Link, Outcome, install, keeper, sync, turn, watch};
+use agent::{Clock, Identity, Launch, Link, Outcome, Trust, install, keeper, sync, turn, watch};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use model::Timestamp;
@@ -46,16 +46,21 @@ struct Places {
 enum Command {
     /// Stay and obey a server; enrols with the join token the first time
     Run {
-        /// `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP is for loopback only)
+        /// `unix:/path/of/socket`, `https://HOST:PORT`, or `http://127.0.0.1:PORT` (plain HTTP is for loopback only)
         #[arg(long, env = "BERTH_SERVER", value_name = "ADDRESS")]
         server: String,
+        /// The CA of an `https` server in PEM, kept from then on; without one the server is known by those that this machine
+        /// trusts
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
         /// A file with the join token, shown once when the machine was registered. Or set BERTH_JOIN_TOKEN
         #[arg(long, value_name = "FILE")]
         join_token_file: Option<PathBuf>,
     },
     /// Make one visit: what is wanted and what time it is, as JSON, on standard input; the report on standard output
     Once,
-    /// Have this program run as a service of this machine; reads the join token from standard input
+    /// Have this program run as a service of this machine; reads the join token from standard input, and after it the CA of
+    /// an `https` server in PEM, if it is to be known by that
     Install {
         /// As for `run`
         #[arg(long, value_name = "ADDRESS")]
@@ -88,18 +93,19 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let Cli { places, command } = Cli::parse();
     match command {
-        Command::Run { server, join_token_file } => {
-            runtime()?.block_on(run(&places, &server, join_token_file))
+        Command::Run { server, ca_file, join_token_file } => {
+            let link = Link::trusting(&server, trust(&places, &server, ca_file)?)?;
+            runtime()?.block_on(run(&places, link, &server, join_token_file))
         }
         Command::Once => {
             let heard = hear()?;
             visit(places.absolute()?, heard)
         }
         Command::Install { server } => {
-            let mut token = String::new();
-            std::io::stdin().take(LONGEST_TOKEN).read_to_string(&mut token)?;
-            anyhow::ensure!(!token.trim().is_empty(), "give the join token on standard input");
-            Ok(install::install(&places.on_this_machine()?.state, &server, token.trim())?)
+            let mut input = String::new();
+            std::io::stdin().take(LONGEST_ORDER).read_to_string(&mut input)?;
+            let order = install::Order::read(&server, &input)?;
+            Ok(install::install(&places.on_this_machine()?.state, &order)?)
         }
         Command::Uninstall => uninstall(places.on_this_machine()?),
         Command::Keep { server } => {
@@ -138,8 +144,19 @@ impl Places {
     }
 }
 
-async fn run(places: &Places, server: &str, token_file: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut link = Link::new(server)?;
+/// What is given now is kept, in the place of what was given before.
+fn trust(places: &Places, server: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Trust> {
+    let Some(ca_file) = ca_file else { return Ok(Trust::of(&places.state)?) };
+    anyhow::ensure!(server.starts_with("https:"), "`--ca-file` is for `https` servers: `{server}` is none");
+    Ok(Trust::pin(&places.state, &ca_file)?)
+}
+
+async fn run(
+    places: &Places,
+    mut link: Link,
+    server: &str,
+    token_file: Option<PathBuf>,
+) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let is_service = token_file.as_ref().is_some_and(|file| *file == install::token_file(&places.state));
@@ -323,8 +340,8 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// No token is that long.
-const LONGEST_TOKEN: u64 = 4096;
+/// No token is that long, nor one with a CA.
+const LONGEST_ORDER: u64 = 512 * 1024;
 
 struct SystemClock;
 

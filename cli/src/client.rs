@@ -1,15 +1,20 @@
-//! The routes, over plain HTTP: the server listens on loopback only.
+//! The routes, over HTTPS; plain HTTP is for loopback.
 
 use crate::filter::label_query;
-use crate::{Answer, Error, MachineFilter, ReservationFilter, Slice};
+use crate::{Answer, Error, EventFilter, MachineFilter, ReservationFilter, Slice};
+use jiff::Timestamp;
+use model::ssh::Secret;
 use model::wire::{
-    Availability, CleaningView, EventView, Health, MachineAdopt, MachineCreate, MachineCreated, MachinePatch,
-    MachineView, Page, PoolPut, PoolView, ReservationCreate, ReservationPatch, ReservationView, Version,
+    AccountCreate, AccountPatch, AccountView, Availability, CleaningView, CouldLogIn, EventView, Health,
+    LoggedIn, Login, MachineAdopt, MachineCreate, MachineCreated, MachinePatch, MachineView, Me, Page,
+    PoolPut, PoolView, ReservationCreate, ReservationPatch, ReservationView, TokenCreate, TokenCreated,
+    TokenView, Version,
 };
-use model::{Labels, MachineName, PoolName, ReservationId};
+use model::{AccountName, Labels, MachineName, PoolName, ReservationId, TokenId};
 use reqwest::redirect::Policy;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,23 +29,54 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
+    /// Whether secrets may be sent there.
+    is_private: bool,
+    token: Option<Secret>,
     http: reqwest::Client,
 }
 
 impl Client {
-    /// `base_url` as in `http://127.0.0.1:8080`.
+    /// `base_url` as in `http://127.0.0.1:8080` or `https://berth.example.org`, known by the CAs that this computer trusts.
     pub fn new(base_url: &str) -> Result<Self, Error> {
-        let base = base_url.trim_end_matches('/').to_owned();
-        let url =
-            reqwest::Url::parse(&base).map_err(|why| Error::Odd(format!("`{base}` is no address: {why}")))?;
-        if url.scheme() != "http" {
-            return Err(Error::Odd(format!("`{base}`: use `http://`; this version speaks no TLS")));
+        let base = parsed(base_url)?;
+        // The computer's own CAs take a while to read.
+        let is_https = base.scheme() == "https";
+        Self::with(&base, reqwest::Client::builder().tls_built_in_root_certs(is_https))
+    }
+
+    /// The same for an `https` server that is known by these CAs and no others, given in PEM.
+    pub fn with_ca(base_url: &str, ca: &[u8]) -> Result<Self, Error> {
+        let base = parsed(base_url)?;
+        if base.scheme() != "https" {
+            return Err(Error::Odd(format!("`{base}` is not known by a CA: only `https://` servers are")));
         }
-        // Passwords take no detour: neither through a proxy that the environment names nor to another address.
-        let http =
-            reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().redirect(Policy::none()).build();
+        let authorities = reqwest::Certificate::from_pem_bundle(ca).unwrap_or_default();
+        if authorities.is_empty() {
+            let what = "the CA is no certificate in PEM: it begins with `-----BEGIN CERTIFICATE-----`";
+            return Err(Error::Odd(what.to_owned()));
+        }
+        let http = reqwest::Client::builder().tls_built_in_root_certs(false);
+        let http = authorities.into_iter().fold(http, ClientBuilder::add_root_certificate);
+        Self::with(&base, http)
+    }
+
+    /// Passwords take no detour: neither through a proxy that the environment names nor to another address.
+    fn with(base: &Url, http: ClientBuilder) -> Result<Self, Error> {
+        let http = http.connect_timeout(CONNECT).no_proxy().redirect(Policy::none()).build();
         let http = http.map_err(|why| Error::Odd(format!("no HTTP client: {why}")))?;
-        Ok(Self { base, http })
+        let is_private = is_private_enough(base);
+        Ok(Self { base: base.as_str().trim_end_matches('/').to_owned(), is_private, token: None, http })
+    }
+
+    /// Shows this token with every call. Refused where others could read it.
+    pub fn with_token(self, token: Secret) -> Result<Self, Error> {
+        self.ensure_private()?;
+        Ok(Self { token: Some(token), ..self })
+    }
+
+    /// To be asked before anything secret is sent.
+    fn ensure_private(&self) -> Result<(), Error> {
+        if self.is_private { Ok(()) } else { Err(Error::exposed(&self.base)) }
     }
 
     pub fn base_url(&self) -> &str {
@@ -63,6 +99,9 @@ impl Client {
         body: &MachineCreate,
         key: Option<&str>,
     ) -> Result<Answer<MachineCreated>, Error> {
+        if body.ssh.is_some() {
+            self.ensure_private()?;
+        }
         Answer::parse(self.post("/v1/machines", body, key).await?)
     }
 
@@ -101,13 +140,14 @@ impl Client {
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }
 
-    /// Has a machine that is visited over SSH get an agent of its own, which dials this.
+    /// Has a machine that is visited over SSH get an agent of its own, which dials this and knows it by this CA, in PEM.
     pub async fn machine_adopt(
         &self,
         name: &MachineName,
         server: &str,
+        ca: Option<&str>,
     ) -> Result<Answer<MachineView>, Error> {
-        let body = MachineAdopt { server: server.to_owned() };
+        let body = MachineAdopt { server: server.to_owned(), ca: ca.map(str::to_owned) };
         let request = self.request(Method::POST, &format!("/v1/machines/{name}/adopt")).json(&body);
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }
@@ -133,6 +173,9 @@ impl Client {
         body: &ReservationCreate,
         key: Option<&str>,
     ) -> Result<Answer<ReservationView>, Error> {
+        if body.password.is_some() {
+            self.ensure_private()?;
+        }
         Answer::parse(self.post("/v1/reservations", body, key).await?)
     }
 
@@ -187,10 +230,86 @@ impl Client {
         Answer::parse(self.send(request.timeout(QUICK)).await?)
     }
 
+    // --- accounts and tokens
+
+    pub async fn me(&self) -> Result<Answer<Me>, Error> {
+        self.get("/v1/me", &[]).await
+    }
+
+    pub async fn me_patch(&self, patch: &AccountPatch) -> Result<Answer<AccountView>, Error> {
+        self.ensure_private()?;
+        self.ask(Method::PATCH, "/v1/me", patch).await
+    }
+
+    pub async fn log_in(&self, login: &Login) -> Result<Answer<LoggedIn>, Error> {
+        self.ensure_private()?;
+        self.ask(Method::POST, "/v1/login", login).await
+    }
+
+    /// Ends the token that this client shows.
+    pub async fn log_out(&self) -> Result<(), Error> {
+        self.delete("/v1/session", &[]).await
+    }
+
+    pub async fn account_create(&self, body: &AccountCreate) -> Result<Answer<AccountView>, Error> {
+        self.ensure_private()?;
+        self.ask(Method::POST, "/v1/accounts", body).await
+    }
+
+    pub async fn account_list(&self, slice: &Slice) -> Result<Answer<Page<AccountView>>, Error> {
+        self.get("/v1/accounts", &slice.query()).await
+    }
+
+    pub async fn account_get(&self, name: &AccountName) -> Result<Answer<AccountView>, Error> {
+        self.get(&format!("/v1/accounts/{name}"), &[]).await
+    }
+
+    pub async fn account_patch(
+        &self,
+        name: &AccountName,
+        patch: &AccountPatch,
+    ) -> Result<Answer<AccountView>, Error> {
+        self.ensure_private()?;
+        self.ask(Method::PATCH, &format!("/v1/accounts/{name}"), patch).await
+    }
+
+    pub async fn account_delete(&self, name: &AccountName, end_reservations: bool) -> Result<(), Error> {
+        let end = if end_reservations { "true" } else { "false" };
+        self.delete(&format!("/v1/accounts/{name}"), &[("end_reservations", end)]).await
+    }
+
+    pub async fn token_create(&self, body: &TokenCreate) -> Result<Answer<TokenCreated>, Error> {
+        self.ask(Method::POST, "/v1/tokens", body).await
+    }
+
+    /// One's own, or those of an account.
+    pub async fn token_list(&self, of: Option<&AccountName>) -> Result<Answer<Page<TokenView>>, Error> {
+        let query = of.map(|name| ("account", name.to_string()));
+        self.get("/v1/tokens", query.as_slice()).await
+    }
+
+    pub async fn token_revoke(&self, id: TokenId) -> Result<(), Error> {
+        self.delete(&format!("/v1/tokens/{id}"), &[]).await
+    }
+
     // --- events and the server itself
 
-    pub async fn event_list(&self, slice: &Slice) -> Result<Answer<Page<EventView>>, Error> {
-        self.get("/v1/events", &slice.query()).await
+    pub async fn event_list(
+        &self,
+        of: &EventFilter,
+        slice: &Slice,
+    ) -> Result<Answer<Page<EventView>>, Error> {
+        self.get("/v1/events", &[of.query(), slice.query()].concat()).await
+    }
+
+    /// Who could log in on a machine at a time: now, if none is given.
+    pub async fn could_log_in(
+        &self,
+        name: &MachineName,
+        at: Option<Timestamp>,
+    ) -> Result<Answer<Page<CouldLogIn>>, Error> {
+        let query = at.map(|at| ("at", at.to_string()));
+        self.get(&format!("/v1/machines/{name}/access"), query.as_slice()).await
     }
 
     pub async fn health(&self) -> Result<Answer<Health>, Error> {
@@ -210,7 +329,25 @@ impl Client {
     // --- how a call is made
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<Answer<T>, Error> {
+        Answer::parse(self.send(self.request(method, path).json(body).timeout(QUICK)).await?)
+    }
+
+    async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, path).query(query).timeout(QUICK);
+        self.send(request).await.map(drop)
     }
 
     async fn get<T: DeserializeOwned>(
@@ -257,6 +394,21 @@ impl Client {
             }
             Err(failed) => Err(Error::unreachable(&self.base, &failed)),
         }
+    }
+}
+
+/// Whether nobody on the way can read along: secrets are sent there only.
+pub fn is_private_enough(server: &Url) -> bool {
+    let host = server.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    server.scheme() == "https" || is_loopback
+}
+
+fn parsed(base_url: &str) -> Result<Url, Error> {
+    let url = Url::parse(base_url).map_err(|why| Error::Odd(format!("`{base_url}` is no address: {why}")))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(Error::Odd(format!("`{base_url}`: use `https://`, or `http://` on this computer"))),
     }
 }
 

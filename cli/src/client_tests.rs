@@ -1,7 +1,7 @@
 //! The client against a listener that answers from a script.
 
-use crate::{Client, Error};
-use model::wire::{MachineCreate, ReservationPatch};
+use crate::{Client, Error, is_private_enough};
+use model::wire::{MachineCreate, ReservationCreate, ReservationPatch};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
@@ -94,8 +94,39 @@ async fn nobody_there() {
     let said = client.health().await.unwrap_err().to_string();
     assert!(said.starts_with(&format!("no answer from http://{port}: Connection refused")), "{said}");
     assert!(said.ends_with("start it with `just run-detached`"), "{said}");
-    assert!(matches!(Client::new("https://berth.example.org"), Err(Error::Odd(_))));
     assert!(matches!(Client::new("nonsense"), Err(Error::Odd(_))));
+    assert!(matches!(Client::new("ftp://berth.example.org"), Err(Error::Odd(_))));
+}
+
+#[test]
+fn a_ca_is_a_certificate_and_for_https() {
+    let refused = |url: &str, ca: &str| Client::with_ca(url, ca.as_bytes()).unwrap_err().to_string();
+    assert!(refused("https://berth.example.org", "nonsense").contains("no certificate in PEM"));
+    assert!(refused("http://127.0.0.1:1", "").contains("only `https://` servers"));
+}
+
+#[tokio::test]
+async fn what_is_secret_goes_where_nobody_reads_along() {
+    let private = |url: &str| is_private_enough(&url.parse().unwrap());
+    for good in ["https://berth.example.org", "http://127.0.0.9:80", "http://[::1]:80", "http://localhost"] {
+        assert!(private(good), "{good}");
+    }
+    for bad in [
+        "http://berth.example.org",
+        "http://10.0.0.1:80",
+        "http://localhost.example.org",
+        "http://[2001:db8::1]",
+    ] {
+        assert!(!private(bad), "{bad}");
+    }
+    // A documentation address: nobody is there, and nobody is asked.
+    let client = Client::new("http://192.0.2.1:80").unwrap();
+    let ask = ReservationCreate { password: Some("secret".to_owned()), ..ReservationCreate::default() };
+    let refused = client.reservation_create(&ask, None).await.unwrap_err();
+    assert!(refused.to_string().contains("use `https://`"), "{refused}");
+    let with_login = r#"{"name": "m1", "host": "h", "ssh": {"password": "secret"}}"#;
+    let refused = client.machine_create(&serde_json::from_str(with_login).unwrap(), None).await.unwrap_err();
+    assert!(refused.to_string().contains("use `https://`"), "{refused}");
 }
 
 #[tokio::test]

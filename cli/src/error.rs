@@ -30,13 +30,23 @@ impl Error {
         }
     }
 
+    pub(crate) fn exposed(url: &str) -> Self {
+        Self::Odd(format!(
+            "`{url}` is not this computer, and over plain HTTP anybody on the way could read what is secret: use \
+             `https://`, or an SSH tunnel to the server's own computer"
+        ))
+    }
+
     pub(crate) fn unreachable(url: &str, error: &reqwest::Error) -> Self {
-        let why = if error.is_connect() {
-            format!("{}; is the server running? start it with `just run-detached`", root_cause(error))
+        let cause = root_cause(error);
+        let why = if let Some(remedy) = tls_remedy(&cause) {
+            format!("{cause}; {remedy}")
+        } else if error.is_connect() {
+            format!("{cause}; is the server running? start it with `just run-detached`")
         } else if error.is_timeout() {
             "it took too long; look at what became of it with `berth status`".to_owned()
         } else {
-            format!("{}; did the server stop? start it with `just run-detached`", root_cause(error))
+            format!("{cause}; did the server stop? start it with `just run-detached`")
         };
         Self::Unreachable { url: url.to_owned(), why }
     }
@@ -57,6 +67,26 @@ fn root_cause(error: &reqwest::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+/// Of what rustls says. Nothing was sent in any of these cases.
+fn tls_remedy(cause: &str) -> Option<&'static str> {
+    let is = |word: &str| cause.contains(word);
+    if is("InvalidContentType") || is("corrupt message") {
+        return Some("nobody speaks TLS there; does the server want `http://`?");
+    }
+    if !is("invalid peer certificate") {
+        return None;
+    }
+    Some(if is("UnknownIssuer") || is("BadSignature") {
+        "nobody this computer trusts has signed it; if it is right, give its CA with `--ca-file`"
+    } else if is("not valid for name") {
+        "use a name of the server that its certificate has"
+    } else if is("expired") || is("not valid yet") {
+        "it has to be renewed, or this computer's clock is wrong"
+    } else {
+        "this is not the server it should be, or its certificate is wrong"
+    })
 }
 
 fn shown(text: &str) -> String {

@@ -1,7 +1,7 @@
 //! Which part of a list.
 
 use model::phase::Phase;
-use model::{Labels, UserName};
+use model::{Labels, MachineName, ReservationId, UserName};
 
 pub(crate) type Query = Vec<(&'static str, String)>;
 
@@ -23,6 +23,27 @@ pub struct MachineFilter {
 pub struct ReservationFilter {
     pub username: Option<UserName>,
     pub phase: Option<Phase>,
+}
+
+/// What events are about.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    pub machine: Option<MachineName>,
+    pub reservation: Option<ReservationId>,
+    /// A kind, or what several begin with: `machine.cordoned`, `machine`.
+    pub kind: Option<String>,
+    /// `account:NAME`, `agent`, `server` or `open`.
+    pub actor: Option<String>,
+}
+
+impl EventFilter {
+    pub(crate) fn query(&self) -> Query {
+        let machine = self.machine.iter().map(|machine| ("machine", machine.to_string()));
+        let reservation = self.reservation.iter().map(|id| ("reservation", id.to_string()));
+        let kind = self.kind.iter().map(|kind| ("kind", kind.clone()));
+        let actor = self.actor.iter().map(|actor| ("actor", actor.clone()));
+        machine.chain(reservation).chain(kind).chain(actor).collect()
+    }
 }
 
 impl Slice {

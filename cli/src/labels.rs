@@ -16,11 +16,6 @@ pub(crate) fn changed(have: &Labels, set: &[Labels], remove: &[String]) -> Resul
     Labels::try_from(pairs)
 }
 
-pub(crate) fn shown(labels: &Labels) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    pairs.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +25,6 @@ mod tests {
         let have: Labels = "os=debian,size=small".parse().unwrap();
         let set = ["size=large".parse().unwrap(), "rack=7".parse().unwrap()];
         let now = changed(&have, &set, &["os".to_owned()]).unwrap();
-        assert_eq!(shown(&now), "rack=7,size=large");
+        assert_eq!(now.to_string(), "rack=7,size=large");
     }
 }

@@ -8,6 +8,6 @@ mod error;
 mod filter;
 
 pub use answer::Answer;
-pub use client::Client;
+pub use client::{Client, is_private_enough};
 pub use error::Error;
-pub use filter::{MachineFilter, ReservationFilter, Slice, phase_word};
+pub use filter::{EventFilter, MachineFilter, ReservationFilter, Slice, phase_word};

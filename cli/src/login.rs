@@ -57,7 +57,7 @@ impl LoginArgs {
     }
 }
 
-fn keys_of(file: &Path) -> Result<Vec<String>> {
+pub(crate) fn keys_of(file: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(file).with_context(|| shown(file))?;
     ensure!(!text.contains("PRIVATE KEY"), "{} is a private key: give the .pub file", shown(file));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));

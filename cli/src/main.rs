@@ -2,6 +2,7 @@
 
 mod access;
 mod command;
+mod credentials;
 mod inventory;
 mod labels;
 mod lease;
@@ -11,10 +12,12 @@ mod secret;
 mod session;
 mod table;
 
+use anyhow::Context;
 use clap::Parser;
 use command::Command;
 use session::Session;
 use std::io::{ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Reserve machines, see who has which, and manage where they come from.
@@ -32,6 +35,12 @@ struct Cli {
         global = true
     )]
     server: String,
+    /// The CA of an `https` server, in PEM; without it the server is known by those that this computer trusts.
+    #[arg(long, env = "BERTH_CA_FILE", value_name = "FILE", global = true)]
+    ca_file: Option<PathBuf>,
+    /// Show the token in the first line of this file; without it, that of `berth login`. `BERTH_TOKEN` may hold one as well.
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
     /// Print the server's JSON as it came; lists are one document per page.
     #[arg(long, global = true)]
     json: bool,
@@ -53,9 +62,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let client = cli::Client::new(&cli.server)?;
+    let client = client(&cli.server, cli.ca_file.as_deref())?;
+    let client = match credentials::token(cli.token_file.as_deref(), client.base_url())? {
+        Some(token) => client.with_token(token)?,
+        None => client,
+    };
     let session = Session { client, json: cli.json, terminal: std::io::stdout().is_terminal() };
     cli.command.run(&session).await
+}
+
+fn client(server: &str, ca_file: Option<&Path>) -> anyhow::Result<cli::Client> {
+    let Some(file) = ca_file else { return Ok(cli::Client::new(server)?) };
+    let ca = std::fs::read(file).with_context(|| format!("cannot read the CA `{}`", file.display()))?;
+    cli::Client::with_ca(server, &ca).with_context(|| format!("the CA `{}`", file.display()))
 }
 
 /// `berth events | head` ends well.
@@ -115,10 +134,25 @@ mod tests {
             "berth machine import f --accept-new-host-keys --known-hosts k",
             "berth machine confirm m1 nonsense",
             "berth wait",
+            "berth login",
+            "berth account create Alice",
+            "berth account create alice --password secret",
+            "berth account create alice --password-stdin --no-password",
+            "berth account set alice --enable --disable",
+            "berth token create ci --level god",
+            "berth audit",
+            "berth audit who-could-login m1 --at noon",
         ] {
             let refused = Cli::try_parse_from(line.split(' ')).err().unwrap_or_else(|| panic!("{line}"));
             assert_eq!(refused.exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn what_an_agent_dials_is_not_what_this_program_dials() {
+        let line = "berth --server http://a machine adopt m1 --dial https://b --dial-ca-file b.pem";
+        let called = Cli::parse_from(line.split(' '));
+        assert_eq!((called.server.as_str(), called.ca_file), ("http://a", None));
     }
 
     #[test]
@@ -132,11 +166,19 @@ mod tests {
             "berth machine label m1 rack=7 --remove size",
             "berth machine adopt m1 --dial unix:/srv/agent.sock --server http://127.0.0.1:9",
             "berth machine register m1 h",
+            "berth --ca-file ca.pem machine adopt m1 --dial https://berth.example:8443 --dial-ca-file a.pem",
             "berth machine register m1 h --ssh-user u --private-key-file k --passphrase-file p --sudo-password-file s",
             "berth machine register m1 h --password-stdin --accept-new-host-key --jump gate",
             "berth machine import - --format ansible-ini --known-hosts k --label lab=1 --dry-run --json",
             "berth pool set debian --provider docker --image berth-debian --size 4",
             "berth wait --free 4 --timeout 9",
+            "berth login alice --password-stdin",
+            "berth account create alice --admin --email a@example.org --password-file p --ssh-key k --machines 4",
+            "berth account set alice --role user --disable --longest-hours 8",
+            "berth token create ci --level reserve --label lab=1 --machines 2 --longest 1h --for 30d",
+            "berth --token-file t audit verify",
+            "berth audit who-could-login m1 --at 2030-01-01T00:00:00Z",
+            "berth events --machine m1 --kind machine",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

@@ -12,6 +12,8 @@ pub const ENROL_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 pub struct Adoption {
     /// What the agent dials.
     pub server: String,
+    /// By which CA it knows the server, in PEM; without one by those its machine trusts.
+    pub ca: Option<String>,
     pub stage: Stage,
     /// It was put there and has not enrolled yet.
     pub installed_at: Option<Timestamp>,
@@ -81,6 +83,7 @@ mod tests {
     fn an_agent_is_put_there_and_given_a_minute_to_enrol() {
         let wanted = Adoption {
             server: "unix:/run/berth/agent.sock".to_owned(),
+            ca: None,
             stage: Stage::Adopting,
             installed_at: None,
             failures: 0,

@@ -1,16 +1,21 @@
 //! What an agent dials.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// `unix:/path/of/socket`, or `http://host:port` with a loopback host: an agent's credential would travel in clear, so it
-/// may not leave the machine. Made of letters that shells and service managers leave as they are.
+/// `unix:/path/of/socket`, `https://host:port`, or `http://host:port` with a loopback host: an agent's credential would
+/// travel in clear, so it may not leave the machine. Made of letters that shells and service managers leave as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dial {
     Unix(String),
     /// Host and port.
     Http(String),
+    Https {
+        /// A name, or an address without brackets: what the server's certificate has to say.
+        host: String,
+        port: u16,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +29,16 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Odd(text) => {
-                write!(f, "`{text}` is no server: give `unix:/path/of/socket` or `http://127.0.0.1:port`")
+                write!(
+                    f,
+                    "`{text}` is no server: give `unix:/path/of/socket`, `https://host:port` or \
+                     `http://127.0.0.1:port`"
+                )
             }
             Self::Exposed(host) => write!(
                 f,
-                "`{host}` is not this machine: plain HTTP is for loopback only; bring the server here by a tunnel or a \
-                 socket"
+                "`{host}` is not this machine: plain HTTP is for loopback only; use `https://`, or bring the server here by \
+                 a tunnel or a socket"
             ),
         }
     }
@@ -42,6 +51,8 @@ impl fmt::Display for Dial {
         match self {
             Self::Unix(path) => write!(f, "unix:{path}"),
             Self::Http(authority) => write!(f, "http://{authority}"),
+            Self::Https { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
+            Self::Https { host, port } => write!(f, "https://{host}:{port}"),
         }
     }
 }
@@ -58,6 +69,9 @@ impl FromStr for Dial {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
             return Ok(Self::Unix(path.to_owned()));
         }
+        if let Some(authority) = text.strip_prefix("https://") {
+            return https(authority.trim_end_matches('/')).ok_or_else(odd);
+        }
         let authority = text.strip_prefix("http://").ok_or_else(odd)?.trim_end_matches('/');
         let (host, port) = authority.rsplit_once(':').ok_or_else(odd)?;
         port.parse::<u16>().map_err(|_| odd())?;
@@ -67,6 +81,25 @@ impl FromStr for Dial {
         }
         Err(DialError::Exposed(host.to_owned()))
     }
+}
+
+/// The port of HTTPS where none is given.
+fn https(authority: &str) -> Option<Dial> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) = rest.split_once(']')?;
+            let address: Ipv6Addr = address.parse().ok()?;
+            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
+            (address.to_string(), port)
+        }
+        None => {
+            let (host, port) =
+                authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+            let is_name = host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c));
+            (is_name.then(|| host.to_ascii_lowercase()).filter(|host| !host.is_empty())?, port)
+        }
+    };
+    Some(Dial::Https { host, port: port.map_or(Ok(443), str::parse).ok()? })
 }
 
 #[cfg(test)]
@@ -80,6 +113,14 @@ mod tests {
         {
             assert_eq!(good.parse::<Dial>().map(|dial| dial.to_string()), Ok(good.to_owned()));
         }
+        for (given, means) in [
+            ("https://berth.example.org:8443", "https://berth.example.org:8443"),
+            ("https://Berth.example.org/", "https://berth.example.org:443"),
+            ("https://10.0.0.1:1", "https://10.0.0.1:1"),
+            ("https://[2001:db8::1]", "https://[2001:db8::1]:443"),
+        ] {
+            assert_eq!(given.parse::<Dial>().map(|dial| dial.to_string()), Ok(means.to_owned()));
+        }
         assert_eq!("http://localhost:8080/".parse(), Ok(Dial::Http("localhost:8080".to_owned())));
         for exposed in ["http://10.0.0.1:80", "http://example.org:80", "http://127.0.0.1.example.org:80"] {
             assert!(matches!(exposed.parse::<Dial>(), Err(DialError::Exposed(_))), "{exposed}");
@@ -90,7 +131,13 @@ mod tests {
             "unix:/run/a b",
             "unix:/run/$(reboot)",
             "unix:/run/%n",
-            "https://127.0.0.1:1",
+            "https://",
+            "https://:443",
+            "https://berth.example.org:https",
+            "https://berth.example.org/v1",
+            "https://me@berth.example.org",
+            "https://[berth]:443",
+            "https://[::1",
             "http://127.0.0.1",
             "http://127.0.0.1:http",
             "127.0.0.1:80",

@@ -146,6 +146,7 @@ mod tests {
         machine.generation += 1;
         let adoption = Adoption {
             server: "unix:/run/berth/agent.sock".to_owned(),
+            ca: None,
             stage: Stage::Adopting,
             installed_at: Some(at(5)),
             failures: 0,

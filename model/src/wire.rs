@@ -437,7 +437,10 @@ pub struct Visit {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineAdopt {
-    /// What the agent dials, as seen from the machine: `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP is
-    /// for loopback only, so it takes a tunnel or a socket that both share).
+    /// What the agent dials, as seen from the machine: `https://HOST:PORT`, `unix:/path/of/socket`, or
+    /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share).
     pub server: String,
+    /// The CA by which the agent knows an `https` server, in PEM; left out: those that the machine trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }

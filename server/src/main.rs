@@ -3,6 +3,7 @@
 use clap::Parser;
 use futures_util::future::BoxFuture;
 use model::Timestamp;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use server::clock::Clock;
 use server::config::Flags;
 use server::tls::Tls;
@@ -21,15 +22,25 @@ async fn main() -> anyhow::Result<()> {
         agent_listen = ?config.agent_listen,
         "starting"
     );
+    allow_many_connections();
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     if let Some(tls) = &tls {
-        warn_of_time(tls);
+        warn_of(tls);
         tokio::spawn(reload_when_told(tls.clone(), signal(SignalKind::hangup())?));
     }
     let (settings, doors) = config.open(tls).await?;
     server::serve::serve(settings, doors, Arc::new(SystemClock), told_to_stop()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Each takes a file descriptor, of which shells and service managers commonly allow 1,024 at first.
+fn allow_many_connections() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of open files stays limited: raise it with `ulimit -n`");
+    }
 }
 
 /// Whoever renews the certificate sends SIGHUP.
@@ -39,12 +50,12 @@ async fn reload_when_told(tls: Arc<Tls>, mut told: Signal) {
             Ok(()) => tracing::info!("new connections get the certificate as it is in its file now"),
             Err(error) => tracing::error!(%error, "the certificate stays the one it was"),
         }
-        warn_of_time(&tls);
+        warn_of(&tls);
     }
 }
 
-fn warn_of_time(tls: &Tls) {
-    if let Some(why) = tls.out_of_time(SystemClock.now()) {
+fn warn_of(tls: &Tls) {
+    if let Some(why) = tls.complaint(SystemClock.now()) {
         tracing::warn!("{why}");
     }
 }

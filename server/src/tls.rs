@@ -3,13 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{CertificateError, Error, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 /// What is agreed upon within the handshake, the best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -63,12 +65,12 @@ impl Tls {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone().into()
     }
 
-    /// Why nobody will accept the certificate that is in the file, if its time is the reason.
-    pub fn out_of_time(&self, now: jiff::Timestamp) -> Option<String> {
+    /// Why clients will refuse the certificate that is in the file, as far as that can be seen from here.
+    pub fn complaint(&self, now: jiff::Timestamp) -> Option<String> {
         let chain = self.files.chain().ok()?;
         let file = self.files.certificate.display();
-        let why = out_of_time(chain, now)?;
-        Some(format!("the certificate in `{file}` {why}: clients will refuse it; renew it, then send SIGHUP"))
+        let why = complaint(chain, now)?;
+        Some(format!("the certificate in `{file}` {why}; clients will refuse it until it is renewed"))
     }
 }
 
@@ -127,20 +129,19 @@ pub(crate) fn are_authorities(pem: &str) -> bool {
     certificates(pem.as_bytes()).is_some_and(|all| all.into_iter().all(|one| roots.add(one).is_ok()))
 }
 
-/// Asked as a client would, for any name and by any CA: the time is judged before either.
-fn out_of_time(chain: Vec<CertificateDer<'static>>, now: jiff::Timestamp) -> Option<&'static str> {
+/// Asked as a client would, for any name and by any CA: this is judged before either.
+fn complaint(chain: Vec<CertificateDer<'static>>, now: jiff::Timestamp) -> Option<&'static str> {
     let mut roots = RootCertStore::empty();
     roots.add(chain.last()?.clone()).ok()?;
     let client = WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build().ok()?;
     let (name, now) = (ServerName::try_from("localhost").ok()?, u64::try_from(now.as_second()).ok()?);
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
     match client.verify_server_cert(&chain[0], &chain[1..], &name, &[], now).err()? {
-        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            Some("has expired")
+        Error::InvalidCertificate(Expired | ExpiredContext { .. }) => Some("has expired"),
+        Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. }) => Some("is not valid yet"),
+        Error::InvalidCertificate(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            Some("is that of a CA, not of a server: make it with `basicConstraints=CA:FALSE`")
         }
-        Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => Some("is not valid yet"),
         _ => None,
     }
 }
@@ -216,13 +217,18 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_has_its_time() {
+    fn what_clients_will_refuse_is_said() {
         let (_folder, files) = made();
-        let tls = Tls::load(files).unwrap();
-        let at = |day: &str| tls.out_of_time(format!("{day}T12:00:00Z").parse().unwrap());
+        let tls = Tls::load(files.clone()).unwrap();
+        let at = |day: &str| tls.complaint(format!("{day}T12:00:00Z").parse().unwrap());
         assert_eq!(at("2026-06-01"), None);
         assert!(at("2027-06-01").unwrap().contains("has expired"));
         assert!(at("2025-06-01").unwrap().contains("is not valid yet"));
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["berth.example".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        assert!(at("2026-06-01").unwrap().contains("CA:FALSE"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A machine that is visited over SSH gets an agent of its own, and is visited again.
 
 mod machine;
+mod tls;
 
 use crate::adopt::machine::{Services, Visited};
 use model::adoption::{AdoptionView, Stage};
@@ -39,7 +40,7 @@ async fn there_and_back(image: &str, services: Services) {
     assert!(runs(&alice, "alice", "setsid sleep 1000 >/dev/null 2>&1 & echo hers >~/note"));
     let (before, started) = (machine.entries("alice"), machine.process_of(uid));
 
-    let adopting = machine.client.machine_adopt(&machine.name, DOOR).await.unwrap().body;
+    let adopting = machine.client.machine_adopt(&machine.name, DOOR, None).await.unwrap().body;
     assert_eq!(adopting.ssh.unwrap().adoption.map(|adoption| adoption.server).as_deref(), Some(DOOR));
     machine.until_adopted().await;
     assert_eq!(machine.entries("alice"), before, "her account is the one that was made");
@@ -47,7 +48,7 @@ async fn there_and_back(image: &str, services: Services) {
     assert_eq!(machine.process_of(uid), started, "what she started goes on");
     assert!(machine.container.agents("watch").is_empty(), "the agent took over from the watcher");
     assert_eq!(machine.get().await.reservation, Some(alice.id));
-    let again = machine.client.machine_adopt(&machine.name, DOOR).await.unwrap().body;
+    let again = machine.client.machine_adopt(&machine.name, DOOR, None).await.unwrap().body;
     assert_eq!(again.ssh.unwrap().adoption.unwrap().stage, Stage::Adopted, "asked again, nothing changes");
     installing_again_changes_nothing(&machine);
 
@@ -88,7 +89,7 @@ fn installing_again_changes_nothing(machine: &Visited) {
 async fn an_agent_that_does_not_enrol_is_said_and_visits_go_on() {
     let farm = RealFarm::start("debug").await;
     let machine = Visited::register(&farm, "m1", "berth-debian", Services::None).await;
-    machine.client.machine_adopt(&machine.name, "unix:/run/elsewhere/agent.sock").await.unwrap();
+    machine.client.machine_adopt(&machine.name, "unix:/run/elsewhere/agent.sock", None).await.unwrap();
     until("its agent is there", async || machine.container.agents("run").len() == 1).await;
     let alice = machine.reserve("alice").await;
     assert!(runs(&alice, "alice", "true"));
@@ -121,7 +122,7 @@ async fn what_cannot_be_installed_is_said_and_tried_again() {
     let farm = RealFarm::start("debug").await;
     let machine = Visited::register(&farm, "m1", "berth-debian", Services::None).await;
     machine.container.run("chmod 777 /usr/local/sbin");
-    machine.client.machine_adopt(&machine.name, DOOR).await.unwrap();
+    machine.client.machine_adopt(&machine.name, DOOR, None).await.unwrap();
     let said = async || machine.adoption().await.and_then(|adoption| adoption.error).unwrap_or_default();
     until("it is said", async || said().await.contains("others may write to /usr/local/sbin")).await;
     assert_eq!(machine.get().await.state, "free", "visits go on");
@@ -133,7 +134,7 @@ async fn what_cannot_be_installed_is_said_and_tried_again() {
 async fn an_agent_that_was_killed_comes_back_and_one_retired_leaves_nothing() {
     let farm = RealFarm::start("debug").await;
     let machine = Visited::register(&farm, "m1", "berth-debian", Services::None).await;
-    machine.client.machine_adopt(&machine.name, DOOR).await.unwrap();
+    machine.client.machine_adopt(&machine.name, DOOR, None).await.unwrap();
     machine.until_adopted().await;
     let agents = || machine.container.agents("run");
     let before = agents();
@@ -152,7 +153,7 @@ async fn an_agent_that_was_killed_comes_back_and_one_retired_leaves_nothing() {
 async fn an_agent_taken_away_before_it_enrolled_leaves_nothing() {
     let farm = RealFarm::start("debug").await;
     let machine = Visited::register(&farm, "m1", "berth-debian", Services::None).await;
-    machine.client.machine_adopt(&machine.name, "unix:/run/elsewhere/agent.sock").await.unwrap();
+    machine.client.machine_adopt(&machine.name, "unix:/run/elsewhere/agent.sock", None).await.unwrap();
     until("its agent is there", async || machine.container.agents("run").len() == 1).await;
     machine.client.machine_release_agent(&machine.name).await.unwrap();
     machine.until_visited().await;
@@ -163,8 +164,8 @@ async fn an_agent_taken_away_before_it_enrolled_leaves_nothing() {
 async fn what_cannot_be_is_refused() {
     let farm = RealFarm::start("debug").await;
     let machine = Visited::register(&farm, "m1", "berth-debian", Services::None).await;
-    for server in ["http://10.0.0.1:80", "https://127.0.0.1:1", "unix:relative", "unix:/run/$(reboot)"] {
-        let refused = machine.client.machine_adopt(&machine.name, server).await.unwrap_err();
+    for server in ["http://10.0.0.1:80", "https://127.0.0.1:port", "unix:relative", "unix:/run/$(reboot)"] {
+        let refused = machine.client.machine_adopt(&machine.name, server, None).await.unwrap_err();
         assert!(
             refused.status() == Some(400) && refused.to_string().contains("`server`"),
             "{server}: {refused}"
@@ -174,7 +175,7 @@ async fn what_cannot_be_is_refused() {
     assert_eq!(refused.status(), Some(409), "{refused}");
     let other = serde_json::from_str(r#"{"name": "m2", "host": "127.0.0.1"}"#).unwrap();
     let other = machine.client.machine_create(&other, None).await.unwrap().body.machine.name;
-    let refused = machine.client.machine_adopt(&other, DOOR).await.unwrap_err();
+    let refused = machine.client.machine_adopt(&other, DOOR, None).await.unwrap_err();
     assert_eq!(refused.status(), Some(409), "{refused}");
     assert_eq!(machine.adoption().await, None);
 }

@@ -22,6 +22,7 @@ mod secrets;
 mod simulation;
 mod ssh;
 mod tidy;
+mod tls;
 mod visits;
 
 /// Runs each story on SQLite and on PostgreSQL.

@@ -13,11 +13,17 @@ pub struct RealFarm {
     http: reqwest::Client,
     epoch: String,
     profile: &'static str,
+    flags: Vec<String>,
 }
 
 impl RealFarm {
     /// `profile` is the folder of the server's build: `debug` or `release`.
     pub async fn start(profile: &'static str) -> Self {
+        Self::start_with(profile, &[]).await
+    }
+
+    /// With these flags of the server beside its own.
+    pub async fn start_with(profile: &'static str, flags: &[&str]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut farm = Self {
@@ -27,6 +33,7 @@ impl RealFarm {
             http: reqwest::Client::new(),
             epoch: String::new(),
             profile,
+            flags: flags.iter().map(|flag| flag.to_string()).collect(),
         };
         farm.start_server().await;
         farm.epoch = farm.get("/v1/version").await["epoch"].as_str().unwrap().to_owned();
@@ -42,6 +49,7 @@ impl RealFarm {
         let mut server = Command::new(binary(self.profile, "berth-server"));
         server.args(["--listen", &self.address, "--database", "data/berth.db"]);
         server.args(["--agent-listen", "unix:data/agent/agent.sock", "--agent-binary"]).arg(agent_binary());
+        server.args(&self.flags);
         server.current_dir(self.folder.path()).stdout(Stdio::null()).stderr(log);
         self.server = Some(server.spawn().expect("the server is built: run the tests with `just test`"));
         until("the server answers", async || self.try_get("/healthz").await.is_some()).await;

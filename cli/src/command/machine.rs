@@ -6,7 +6,7 @@ use crate::labels;
 use crate::moment::brief;
 use crate::session::{Session, all_pages};
 use crate::table::{self, Table};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cli::{MachineFilter, Slice};
 use jiff::Timestamp;
 use model::adoption::{AdoptionView, Stage};
@@ -14,6 +14,7 @@ use model::phase::MachineState;
 use model::ssh::SshView;
 use model::wire::{MachinePatch, MachineView};
 use model::{Labels, MachineName};
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -29,10 +30,13 @@ pub(crate) enum Command {
     /// Give a machine that is visited over SSH an agent of its own.
     Adopt {
         name: MachineName,
-        /// What the agent dials, as seen from the machine: `unix:/path/of/socket`, or `http://127.0.0.1:PORT` (plain HTTP
-        /// is for loopback only, so it takes a tunnel or a socket that both share).
+        /// What the agent dials, as seen from the machine: `https://HOST:PORT`, `unix:/path/of/socket`, or
+        /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share).
         #[arg(long, value_name = "ADDRESS")]
         dial: String,
+        /// The CA by which the agent knows an `https` server, in PEM; without it, those that its machine trusts.
+        #[arg(long, value_name = "FILE")]
+        dial_ca_file: Option<PathBuf>,
     },
     /// Take that agent away again; the machine is visited over SSH as before. Nobody may be on it.
     ReleaseAgent { name: MachineName },
@@ -83,8 +87,9 @@ impl Command {
             }
             Self::Register(register) => register.run(session).await,
             Self::Import(import) => import.run(session).await,
-            Self::Adopt { name, dial } => {
-                let answer = session.client.machine_adopt(&name, &dial).await?;
+            Self::Adopt { name, dial, dial_ca_file } => {
+                let ca = dial_ca_file.as_deref().map(read_ca).transpose()?;
+                let answer = session.client.machine_adopt(&name, &dial, ca.as_deref()).await?;
                 Ok(session.show(&answer, |got| details(got, answer.served_at))?)
             }
             Self::ReleaseAgent { name } => {
@@ -123,6 +128,10 @@ impl Label {
     }
 }
 
+fn read_ca(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read the CA `{}`", file.display()))
+}
+
 async fn cordon(session: &Session, name: &MachineName, cordoned: bool) -> Result<()> {
     patch(session, name, MachinePatch { cordoned: Some(cordoned), ..MachinePatch::default() }).await
 }
@@ -149,7 +158,7 @@ pub(crate) fn listed(items: &[&MachineView], now: Option<Timestamp>) -> Table {
             got.name.to_string(),
             state(got),
             address(&got.host, got.port),
-            labels::shown(&got.labels),
+            got.labels.to_string(),
             got.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
             got.reservation.map(|id| id.to_string()).unwrap_or_default(),
             seen(got, now),
@@ -170,7 +179,7 @@ pub(crate) fn details(got: &MachineView, now: Option<Timestamp>) -> String {
             got.ssh.as_ref().and_then(|ssh| ssh.adoption.as_ref()).map(own_agent).unwrap_or_default(),
         ),
         ("host key", host_key(got)),
-        ("labels", labels::shown(&got.labels)),
+        ("labels", got.labels.to_string()),
         ("pool", got.pool.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("reservation", got.reservation.map(|id| id.to_string()).unwrap_or_default()),
         ("system", system.trim().to_owned()),

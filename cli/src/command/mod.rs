@@ -1,10 +1,13 @@
 //! What can be asked for; one file per command.
 
+mod account;
+mod audit;
 mod cleaning;
 mod confirm;
 mod events;
 mod extend;
 mod import;
+mod login;
 mod machine;
 mod pool;
 mod register;
@@ -12,6 +15,7 @@ mod release;
 mod reservation;
 mod reserve;
 mod status;
+mod token;
 mod wait;
 
 use crate::session::Session;
@@ -37,6 +41,19 @@ pub(crate) enum Command {
     Status(status::Status),
     /// Show what has happened.
     Events(events::Events),
+    /// Log in: later commands show who is asking.
+    Login(login::Login),
+    /// End what `login` began.
+    Logout,
+    /// Make and look after the accounts of those who ask for machines.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Make and end tokens for programs.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Check the record of what happened, and look things up in it.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Wait until machines are free, or until a pool has all of its machines, or none.
     Wait(wait::Wait),
 }
@@ -57,6 +74,11 @@ impl Command {
             Self::Pool(command) => command.run(session).await,
             Self::Status(command) => command.run(session).await,
             Self::Events(command) => command.run(session).await,
+            Self::Login(command) => command.run(session).await,
+            Self::Logout => login::log_out(session).await,
+            Self::Account(command) => command.run(session).await,
+            Self::Token(command) => command.run(session).await,
+            Self::Audit(command) => command.run(session).await,
             Self::Wait(command) => command.run(session).await,
         }
     }

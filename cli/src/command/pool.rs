@@ -142,7 +142,7 @@ fn listed(items: &[&PoolView]) -> Table {
             pool.size.to_string(),
             pool.spare.to_string(),
             states(&pool.states),
-            labels::shown(&pool.labels),
+            pool.labels.to_string(),
             pool.uids.clone(),
             pool.after_use.name().to_owned(),
             pool.grace.clone(),
@@ -192,7 +192,7 @@ mod tests {
         .unwrap();
         let put = set(Some(0), None).body(Some(&have)).unwrap();
         assert_eq!((put.provider.as_str(), put.image.as_str(), put.size), ("docker", "berth-debian", 0));
-        assert_eq!(labels::shown(&put.labels), "os=debian");
+        assert_eq!(put.labels.to_string(), "os=debian");
         assert_eq!((put.uids.as_deref(), put.after_use), (Some("fleet"), AfterUse::Recycle));
         assert_eq!((put.spare, put.grace), (2, Some(DurationText::Text("5m".to_owned()))));
         let other = Set { after_use: Some(AfterUse::Clean), ..set(Some(0), None) };

@@ -105,6 +105,17 @@ impl Level {
     }
 }
 
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Read, Self::Reserve, Self::Admin]
+            .into_iter()
+            .find(|level| level.name() == text)
+            .ok_or_else(|| "must be `read`, `reserve` or `admin`".to_owned())
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -3,6 +3,7 @@
 use super::{App, Desk, MachineFilter, Refusal, access, view};
 use crate::secret;
 use crate::store::{MachineChange, NewMachine};
+use crate::tls;
 use jiff::SignedDuration;
 use model::allocate::{is_free, without_spares};
 use model::dial::Dial;
@@ -131,12 +132,14 @@ impl Desk {
 
     /// It is to get an agent of its own, which a visit puts there.
     pub async fn machine_adopt(&self, name: &str, body: MachineAdopt) -> Result<MachineView, Refusal> {
-        let server = body.server.parse::<Dial>().map_err(|why| Invalid::new("server", why.to_string()))?;
+        let MachineAdopt { server, ca } = body;
+        let server = server.parse::<Dial>().map_err(|why| Invalid::new("server", why.to_string()))?;
+        check_ca(&server, ca.as_deref())?;
         if self.hub().visitor().is_none() {
             return Err(Refusal::Conflict(access::NO_VISITS.to_owned()));
         }
         let now = self.hub().clock.now();
-        let machine = self.store.machine_adopt(name, server, now).await?;
+        let machine = self.store.machine_adopt(name, server, ca, now).await?;
         self.hub().queue.add(machine.id);
         Ok(self.machine_view(machine, now))
     }
@@ -241,4 +244,18 @@ fn checked_host(host: String) -> Result<String, Invalid> {
 
 fn checked_port(port: u16) -> Result<u16, Invalid> {
     if port == 0 { Err(Invalid::new("port", "must be 1 to 65535")) } else { Ok(port) }
+}
+
+fn check_ca(server: &Dial, ca: Option<&str>) -> Result<(), Invalid> {
+    let Some(ca) = ca else { return Ok(()) };
+    if !matches!(server, Dial::Https { .. }) {
+        return Err(Invalid::new("ca", "only an `https://` server is known by a CA: leave it out"));
+    }
+    if !tls::are_authorities(ca) {
+        return Err(Invalid::new(
+            "ca",
+            "give one certificate or more in PEM: each begins with `-----BEGIN CERTIFICATE-----`",
+        ));
+    }
+    Ok(())
 }

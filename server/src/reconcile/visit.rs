@@ -155,6 +155,7 @@ enum Errand {
     Look,
     Install {
         server: String,
+        ca: Option<String>,
         join_token: Secret,
     },
     /// And look.
@@ -177,8 +178,12 @@ impl Errand {
 async fn install(hub: &Hub, id: MachineId, itinerary: &Itinerary) -> Result<Errand, Failure> {
     let (token, now) = (secret::join_token(), hub.clock.now());
     hub.store.adoption_token(id, secret::digest(&token), now + JOIN_WITHIN, now).await?;
-    let server = itinerary.adoption.as_ref().map(|adoption| adoption.server.clone()).unwrap_or_default();
-    Ok(Errand::Install { server, join_token: token.into() })
+    let (server, ca) = itinerary
+        .adoption
+        .as_ref()
+        .map(|adoption| (adoption.server.clone(), adoption.ca.clone()))
+        .unwrap_or_default();
+    Ok(Errand::Install { server, ca, join_token: token.into() })
 }
 
 /// What a visit came to.
@@ -229,8 +234,8 @@ async fn go(
     let kept = hub.visits.lock().kept.get(&id).cloned().unwrap_or_default();
     // The time is told as it is when the machine hears it.
     let input = || {
-        if let Errand::Install { join_token, .. } = errand {
-            return join_token.expose().as_bytes().to_vec();
+        if let Errand::Install { join_token, ca, .. } = errand {
+            return format!("{}\n{}", join_token.expose(), ca.as_deref().unwrap_or_default()).into_bytes();
         }
         let visit = Visit { now: hub.clock.now(), spec: spec.clone(), kept: kept.clone() };
         serde_json::to_vec(&visit).unwrap_or_default()

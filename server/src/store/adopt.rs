@@ -30,11 +30,19 @@ pub(crate) struct AdoptionRow {
     adopt_failures: i64,
     adopt_tried_at: Option<i64>,
     adopt_error: Option<String>,
+    adopt_ca: Option<String>,
 }
 
 impl Store {
-    /// Writes down that the machine is to have an agent. Asked again, it is tried again at once.
-    pub async fn machine_adopt(&self, name: &str, server: Dial, now: Timestamp) -> Result<Machine, Failure> {
+    /// Writes down that the machine is to have an agent. Asked again, it is tried again at once. By `ca` the agent knows
+    /// the server.
+    pub async fn machine_adopt(
+        &self,
+        name: &str,
+        server: Dial,
+        ca: Option<String>,
+        now: Timestamp,
+    ) -> Result<Machine, Failure> {
         let (name, server) = (name.to_owned(), server.to_string());
         self.write(move |conn| {
             let found = by_name(conn, &name)?;
@@ -42,19 +50,19 @@ impl Store {
             let ssh = ssh.ok_or_else(|| {
                 Failure::Conflict(format!("machine `{name}` is not visited over SSH: its agent speaks for it already"))
             })?;
-            let is_same = ssh.adoption.as_ref().is_some_and(|adoption| adoption.server == server);
+            let is_same = ssh.adoption.as_ref().is_some_and(|adoption| (&adoption.server, &adoption.ca) == (&server, &ca));
             match ssh.stage() {
                 Some(Stage::Adopted) if is_same => return Ok(found),
                 Some(Stage::Adopted) => {
                     return Err(Failure::Conflict(format!(
-                        "machine `{name}` has an agent that dials another server: `berth machine release-agent {name}` first"
+                        "machine `{name}` has an agent that dials another server, or knows it by another CA: `berth machine release-agent {name}` first"
                     )));
                 }
                 Some(Stage::Releasing) => set_aside(conn, found.id, None, now)?,
                 Some(Stage::Adopting) | None => {}
             }
             let is_on_its_way = is_same && ssh.stage() == Some(Stage::Adopting);
-            wish(conn, found.id, Some(&server), None)?;
+            wish(conn, found.id, Some((&server, ca.as_deref())), None)?;
             if !is_on_its_way {
                 about(&name, "machine.adopting", &server, now);
             }
@@ -81,7 +89,7 @@ impl Store {
             // Nobody is to enrol any more.
             let unused = join_token::machine_id.eq(found.id.to_string()).and(join_token::credential.is_null());
             diesel::delete(join_token::table.filter(unused)).execute(conn)?;
-            wish(conn, found.id, Some(&adoption.server), Some(now))?;
+            wish(conn, found.id, Some((&adoption.server, adoption.ca.as_deref())), Some(now))?;
             if adoption.stage != Stage::Releasing {
                 set_aside(conn, found.id, Some(LEAVING), now)?;
                 about(&name, "machine.releasing_agent", "", now);
@@ -207,12 +215,13 @@ pub(crate) fn adopted(
 fn wish(
     conn: &mut Conn,
     id: MachineId,
-    server: Option<&str>,
+    server_and_ca: Option<(&str, Option<&str>)>,
     release_asked_at: Option<Timestamp>,
 ) -> Result<(), Failure> {
     diesel::update(ssh_access::table.find(id.to_string()))
         .set((
-            ssh_access::adopt_server.eq(server),
+            ssh_access::adopt_server.eq(server_and_ca.map(|(server, _)| server)),
+            ssh_access::adopt_ca.eq(server_and_ca.and_then(|(_, ca)| ca)),
             ssh_access::release_asked_at.eq(release_asked_at.map(micros)),
             ssh_access::adopted_at.eq(None::<i64>),
             ssh_access::agent_installed_at.eq(None::<i64>),
@@ -282,6 +291,7 @@ impl AdoptionRow {
         };
         Ok(Some(Adoption {
             server,
+            ca: self.adopt_ca,
             stage,
             installed_at: time_option(self.agent_installed_at)?,
             failures: number("ssh_access.adopt_failures", self.adopt_failures)?,

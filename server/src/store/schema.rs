@@ -152,6 +152,7 @@ diesel::table! {
         adopt_failures -> BigInt,
         adopt_tried_at -> Nullable<BigInt>,
         adopt_error -> Nullable<Text>,
+        adopt_ca -> Nullable<Text>,
     }
 }
 diesel::joinable!(assignment -> machine (machine_id));

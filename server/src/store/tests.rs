@@ -269,7 +269,7 @@ impl Bench {
     async fn adopting(&self, name: &str) -> Machine {
         self.visited(name).await;
         let door = "unix:/run/berth/agent.sock".parse().unwrap();
-        let machine = self.store.machine_adopt(name, door, at(1)).await.unwrap();
+        let machine = self.store.machine_adopt(name, door, None, at(1)).await.unwrap();
         self.store.adoption_token(machine.id, "token".into(), at(100), at(1)).await.unwrap();
         machine
     }

@@ -131,6 +131,7 @@ impl Visited {
             "/usr/local/sbin/berth-agent",
             "/var/lib/berth/identity.json",
             "/var/lib/berth/join-token",
+            "/var/lib/berth/ca.pem",
             "/etc/systemd/system/berth-agent.service",
             "/etc/init.d/berth-agent",
             "/etc/cron.d/berth-agent",
