@@ -6,11 +6,11 @@ use crate::reach::ssh::SshSettings;
 use crate::reconcile::Providers;
 use crate::serve::{DockerSettings, Doors, Settings, VisitSettings, private_folder};
 use crate::tls::{Files, Tls};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Parser;
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,7 +146,23 @@ fn certificate(certificate: Option<PathBuf>, key: Option<PathBuf>) -> anyhow::Re
 
 fn read_file(path: &Path) -> anyhow::Result<Values> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("`{}` is wrong", path.display()))
+    parse(&text).with_context(|| format!("`{}` is wrong", path.display()))
+}
+
+fn parse(text: &str) -> anyhow::Result<Values> {
+    toml::from_str(text).map_err(|error| match meant(error.message()) {
+        Some(meant) => anyhow!("{error}did you mean `{meant}`?"),
+        None => anyhow!("{error}"),
+    })
+}
+
+/// Of the keys that an error about an unknown one lists, the one that is most like it.
+fn meant(error: &str) -> Option<&str> {
+    let mut quoted = error.strip_prefix("unknown field `")?.split('`').step_by(2);
+    let unknown = quoted.next()?;
+    let likeness = |known: &str| strsim::jaro_winkler(unknown, known);
+    let nearest = quoted.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(nearest) > 0.8).then_some(nearest)
 }
 
 impl Config {
@@ -223,12 +239,17 @@ fn prepare_database(database: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         private_folder(folder)?;
     }
-    std::fs::OpenOptions::new()
+    let file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot open the database `{database}`"))?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        tracing::warn!(
+            "others may read the database `{database}`, which holds what lets people in: `chmod 600` it"
+        );
+    }
     Ok(())
 }
 
@@ -262,5 +283,24 @@ async fn bind_door(door: &str, tls: Option<&Arc<Tls>>) -> anyhow::Result<Listene
         Some(tls) if is_tls => Ok(Listener::Tls(bind().await?, tls.clone())),
         None if is_tls => bail!("`agent-listen` is `{door}`: give `tls-certificate` and `tls-key`"),
         Some(_) | None => Ok(Listener::Tcp(bind().await?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_one_that_was_meant() {
+        let said = |text| parse(text).unwrap_err().to_string();
+        let (close, far, deep) = (said("lisen = 1"), said("colour = 1"), said("[quota.user]\nmachine = 1"));
+        assert!(
+            close.contains("unknown field `lisen`") && close.ends_with("did you mean `listen`?"),
+            "{close}"
+        );
+        assert!(far.contains("unknown field `colour`") && !far.contains("did you mean"), "{far}");
+        assert!(deep.ends_with("did you mean `machines`?"), "{deep}");
+        let values = parse("requests_per_second = 7\n[quota.user]\nmachines = 3").unwrap();
+        assert_eq!((values.requests_per_second, values.quota.user.machines), (Some(7), Some(3)));
     }
 }

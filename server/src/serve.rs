@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::reach::ssh::{Ssh, SshSettings};
 use crate::reconcile::Visitor;
 use crate::seal::Seal;
-use crate::store::{CommitHook, Store};
+use crate::store::{self, CommitHook, Store};
 use crate::{api, reconcile, secret};
 use anyhow::{Context, bail};
 use futures_util::future::{BoxFuture, join_all};
@@ -79,6 +79,7 @@ pub async fn serve(
         commit_hook,
     } = settings;
     let now = clock.now();
+    let _claim = store::claim(&database)?;
     let store = tokio::task::spawn_blocking(move || Store::open(&database, ttl, now, commit_hook))
         .await?
         .context("cannot open the database; is its path or URL right?")?;

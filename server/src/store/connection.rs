@@ -1,9 +1,14 @@
 //! One connection type over both databases, chosen by the URL.
 
 use super::Failure;
+use diesel::backend::Backend;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::migration::MigrationSource;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -45,16 +50,50 @@ impl Connector {
         Ok(Conn::Sqlite(sqlite))
     }
 
+    /// Forward only. A database that a newer version has changed is left alone.
     pub(crate) fn migrate(&self) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::Unavailable(format!("cannot prepare the database: {error}"))
-        };
-        let mut conn = self.open().map_err(|error| failed(&error))?;
+        let mut conn = self.open().map_err(|error| unprepared(&error))?;
         match &mut conn {
-            Conn::Postgres(conn) => conn.run_pending_migrations(POSTGRES).map(drop),
-            Conn::Sqlite(conn) => conn.run_pending_migrations(SQLITE).map(drop),
+            Conn::Postgres(conn) => bring_up_to_date(conn, POSTGRES),
+            Conn::Sqlite(conn) => bring_up_to_date(conn, SQLITE),
         }
-        .map_err(|error| failed(&error))
+    }
+}
+
+fn bring_up_to_date<DB: Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    ours: EmbeddedMigrations,
+) -> Result<(), Failure> {
+    let known = MigrationSource::<DB>::migrations(&ours).map_err(|error| unprepared(&error))?;
+    let known: HashSet<_> = known.iter().map(|migration| migration.name().version().as_owned()).collect();
+    let applied = conn.applied_migrations().map_err(|error| unprepared(&error))?;
+    if let Some(newer) = applied.iter().find(|version| !known.contains(*version)) {
+        return Err(Failure::Unavailable(format!(
+            "this database is of a newer version ({newer}): start that one, or restore a backup of before"
+        )));
+    }
+    conn.run_pending_migrations(ours).map(drop).map_err(|error| unprepared(&error))
+}
+
+fn unprepared(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Unavailable(format!("cannot prepare the database: {error}"))
+}
+
+/// Keeps a second server off an SQLite file for as long as it is held, and no longer, however the first one ends: two would
+/// each believe that nobody else writes. On PostgreSQL there may be several.
+pub fn claim(url: &str) -> Result<Option<File>, Failure> {
+    if Connector::new(url).is_postgres() {
+        return Ok(None);
+    }
+    let path = format!("{url}.lock");
+    let cannot = |error: std::io::Error| Failure::Unavailable(format!("cannot open `{path}`: {error}"));
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(Failure::Unavailable(format!(
+            "another server uses `{url}`: stop it first; several servers need PostgreSQL"
+        ))),
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
     }
 }
 
@@ -135,5 +174,30 @@ mod tests {
         assert_eq!((machine.uids.to_string().as_str(), machine.quarantined), ("66000-99999", None));
         assert!(machine.holding.unwrap().sudo, "what was promised of it holds for it, too");
         assert_eq!(store.pool_list().await.unwrap()[0].after_use.name(), "clean");
+    }
+    #[test]
+    fn a_database_of_a_newer_version_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().join("berth.db").display().to_string();
+        let open = || Store::open(&url, Duration::from_secs(60), Timestamp::from_second(1).unwrap(), None);
+        drop(open().unwrap());
+        let mut newer = SqliteConnection::establish(&url).unwrap();
+        newer
+            .batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')")
+            .unwrap();
+        let refused = open().err().unwrap().to_string();
+        assert!(refused.contains("newer version (99991231000000)"), "{refused}");
+    }
+
+    #[test]
+    fn one_file_has_one_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().join("berth.db").display().to_string();
+        let first = claim(&url).unwrap();
+        let refused = claim(&url).unwrap_err().to_string();
+        assert!(refused.contains("another server uses"), "{refused}");
+        drop(first);
+        assert!(claim(&url).unwrap().is_some());
+        assert!(claim("postgres://nowhere").unwrap().is_none());
     }
 }

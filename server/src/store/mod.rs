@@ -25,6 +25,7 @@ mod writer;
 
 pub use account::{AccountChange, NewAccount, NewToken};
 pub(crate) use connection::Conn;
+pub use connection::claim;
 pub use enrolment::Enrolled;
 pub use event::EventFilter;
 pub use machine::{MachineChange, NewMachine};
