@@ -89,23 +89,25 @@ fn config(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
+/// What went wrong, and what to do about it.
 fn reason(error: &io::Error) -> String {
     use CertificateError::{
-        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, UnknownIssuer,
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
     };
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    let remedy = match inner {
-        // Another CA may have the same name.
-        Some(Error::InvalidCertificate(UnknownIssuer | BadSignature)) => {
-            "nobody this agent trusts has signed it; if it is right, pin its CA with `--ca-file`"
-        }
+    let remedy = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
             "dial the server by a name that its certificate has"
         }
         Some(Error::InvalidCertificate(
             Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
         )) => "renew it, or set this machine's clock right",
+        Some(Error::InvalidCertificate(why)) if format!("{why:?}").contains("CaUsedAsEndEntity") => {
+            "it is that of a CA: give the server one with `basicConstraints=CA:FALSE`"
+        }
+        // There are many words for this: another CA may have the same name.
+        Some(Error::InvalidCertificate(_)) => {
+            "nobody this agent trusts has signed it; if it is right, pin its CA with `--ca-file`"
+        }
         Some(Error::InvalidMessage(_)) => "does the server speak TLS there?",
         _ => return error.to_string(),
     };

@@ -78,14 +78,15 @@ fn tls_remedy(cause: &str) -> Option<&'static str> {
     if !is("invalid peer certificate") {
         return None;
     }
-    Some(if is("UnknownIssuer") || is("BadSignature") {
-        "nobody this computer trusts has signed it; if it is right, give its CA with `--ca-file`"
-    } else if is("not valid for name") {
+    Some(if is("not valid for name") {
         "use a name of the server that its certificate has"
     } else if is("expired") || is("not valid yet") {
         "it has to be renewed, or this computer's clock is wrong"
+    } else if is("CaUsedAsEndEntity") {
+        "it is that of a CA: give the server one with `basicConstraints=CA:FALSE`"
     } else {
-        "this is not the server it should be, or its certificate is wrong"
+        // There are many words for this: another CA may have the same name.
+        "nobody this computer trusts has signed it; if it is right, give its CA with `--ca-file`"
     })
 }
 

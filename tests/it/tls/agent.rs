@@ -9,8 +9,11 @@ use cli::Client;
 use model::phase::Phase;
 use model::wire::MachineCreate;
 use playbooks::FakeHost;
+use std::fs;
 use std::sync::Arc;
+use tests::real::{agent_binary, until};
 use tests::{FakeClock, ask, has_account};
+use tokio::process::Command;
 
 fn pinned(authority: &Authority) -> Trust {
     Trust::pinned(authority.pem().as_bytes()).unwrap()
@@ -30,7 +33,7 @@ async fn a_machine_is_lent_over_tls() {
     let (host, clock) = (FakeHost::new(), Arc::new(FakeClock::default()));
     let agent = agent::sync::run(host.clone(), link, identity, clock, std::future::pending());
     let agent = tokio::spawn(agent);
-    tests::real::until("it is free", async || {
+    until("it is free", async || {
         client.machine_get(&"m1".parse().unwrap()).await.unwrap().body.state == "free"
     })
     .await;
@@ -50,6 +53,7 @@ async fn somebody_on_the_way_hears_no_credential() {
         (other.issue("localhost"), "--ca-file"),
         (authority.issue("berth.example.org"), "a name that its certificate has"),
         (authority.issue_until("localhost", 2020), "clock"),
+        (authority.itself(), "CA:FALSE"),
     ] {
         let impostor = Impostor::start(&issued).await;
         let dials = format!("https://localhost:{}", impostor.port);
@@ -65,6 +69,34 @@ async fn somebody_on_the_way_hears_no_credential() {
         }
         assert!(impostor.heard("http/1.1"), "what he hears is seen: it is in every first letter");
     }
+}
+
+/// The program itself, on a machine that trusts nobody, and then this CA.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_goes_by_what_its_machine_trusts() {
+    let authority = Authority::new();
+    let server = Process::start(&authority.issue("localhost")).await;
+    let client = Client::with_ca(&server.url(), authority.pem().as_bytes()).unwrap();
+    let machine: MachineCreate = serde_json::from_str(r#"{"name": "m1", "host": "127.0.0.1"}"#).unwrap();
+    let token = client.machine_create(&machine, None).await.unwrap().body.join_token.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (root, log) = (folder.path().join("root"), folder.path().join("log"));
+    fs::create_dir_all(root.join("etc")).unwrap();
+    for file in ["passwd", "shadow", "group", "gshadow"] {
+        fs::write(root.join("etc").join(file), "").unwrap();
+    }
+    let trusts = folder.path().join("ca.pem");
+    fs::write(&trusts, "").unwrap();
+    let mut agent = Command::new(agent_binary());
+    agent.arg("--root").arg(&root).arg("--state").arg(folder.path().join("state"));
+    agent.args(["run", "--server", &format!("https://localhost:{}", server.agents_port)]);
+    agent.env("SSL_CERT_FILE", &trusts).env("SSL_CERT_DIR", folder.path()).env("BERTH_JOIN_TOKEN", token);
+    let _agent = agent.stderr(fs::File::create(&log).unwrap()).kill_on_drop(true).spawn().unwrap();
+    let said = |words: &str| fs::read_to_string(&log).unwrap().contains(words);
+    until("it says what is missing", async || said("install its package `ca-certificates`")).await;
+    assert!(!server.log().contains("enrolled"));
+    authority.file(folder.path());
+    until("it enrols, without a restart", async || server.log().contains("enrolled")).await;
 }
 
 #[tokio::test]
@@ -94,7 +126,7 @@ async fn nothing_is_said_in_clear_to_one_who_speaks_no_tls() {
 #[test]
 fn a_ca_is_kept_until_another_is_given() {
     let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let kept = || std::fs::read_to_string(agent::trust::file(state.path())).ok();
+    let kept = || fs::read_to_string(agent::trust::file(state.path())).ok();
     assert!(matches!(Trust::of(state.path()).unwrap(), Trust::Machine));
     let (first, second) = (Authority::new(), Authority::new());
     for authority in [&first, &second] {
@@ -103,7 +135,7 @@ fn a_ca_is_kept_until_another_is_given() {
         assert!(matches!(Trust::of(state.path()).unwrap(), Trust::Pinned(_)));
     }
     let wrong = folder.path().join("wrong.pem");
-    std::fs::write(&wrong, "nonsense").unwrap();
+    fs::write(&wrong, "nonsense").unwrap();
     let refused = Trust::pin(state.path(), &wrong).unwrap_err().to_string();
     assert!(refused.contains("wrong.pem: no certificate in PEM"), "{refused}");
     assert_eq!(kept(), Some(second.pem()), "what was right stays");

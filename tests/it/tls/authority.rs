@@ -29,6 +29,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// The CA's own certificate and key, in the place of a server's.
+    pub(crate) fn itself(&self) -> Issued {
+        Issued { certificate: self.pem(), key: self.0.key().serialize_pem() }
+    }
+
     pub(crate) fn file(&self, folder: &Path) -> PathBuf {
         let file = folder.join("ca.pem");
         fs::write(&file, self.pem()).unwrap();

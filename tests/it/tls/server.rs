@@ -42,6 +42,7 @@ async fn who_is_not_the_server_is_asked_nothing() {
         (other.issue("localhost"), "--ca-file"),
         (authority.issue("berth.example.org"), "a name of the server that its certificate has"),
         (authority.issue_until("localhost", 2020), "clock"),
+        (authority.itself(), "CA:FALSE"),
     ] {
         let impostor = Impostor::start(&issued).await;
         let client =
