@@ -5,8 +5,11 @@ use model::audit::Chain;
 use model::wire::{EventView, Page};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 use tests::farm::{ADMIN, by};
+use tests::real::binary;
 use tests::{Database, Farm, ask};
 
 const PASSWORD: &str = "a horse, a battery";
@@ -331,6 +334,47 @@ async fn who_fails_often_has_to_wait() {
     assert_eq!(farm.log_in("nobody", "wrong").await, Err(429));
     farm.clock.advance(Duration::from_secs(2));
     assert!(farm.log_in("root", ADMIN).await.is_ok());
+}
+
+/// The one-time token makes the first account from elsewhere, and opens nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_account_may_be_made_from_elsewhere_with_a_token() {
+    let mut farm = Farm::new(Database::Sqlite).await;
+    let file = farm.folder.path().join("setup-token");
+    let token = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let from_elsewhere = async |http: &Client, method: Method, path: &str, body: Value| {
+        let request = http.request(method, format!("{}{path}", farm.url())).header("host", "berth.example");
+        request.body(body.to_string()).send().await.unwrap().status().as_u16()
+    };
+    let (nobody, guest) = (Client::new(), by(&token));
+    let carol = json!({"name": "carol", "password": PASSWORD});
+    assert_eq!(from_elsewhere(&nobody, Method::POST, "/v1/accounts", carol.clone()).await, 403);
+    assert_eq!(from_elsewhere(&guest, Method::GET, "/v1/machines", Value::Null).await, 401);
+    assert_eq!(from_elsewhere(&guest, Method::POST, "/v1/accounts", carol).await, 201);
+    let dave = json!({"name": "dave", "password": PASSWORD});
+    assert_eq!(from_elsewhere(&guest, Method::POST, "/v1/accounts", dave).await, 401, "it was for one");
+    let carol = farm.log_in("carol", PASSWORD).await.unwrap();
+    assert_eq!(
+        send(&farm, &by(&carol), Method::GET, "/v1/me", Value::Null).await.1["account"]["role"],
+        "admin"
+    );
+    farm.admit(&carol);
+}
+
+#[test]
+fn a_server_that_others_reach_has_tls_and_an_account_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |flags: &[&str]| {
+        let mut server = Command::new(binary("debug", "berth-server"));
+        server.args(["--listen", "0.0.0.0:0", "--agent-listen", "unix:agent.sock"]).args(flags);
+        let done = server.current_dir(folder.path()).output().unwrap();
+        assert_eq!(done.status.code(), Some(1));
+        String::from_utf8(done.stderr).unwrap()
+    };
+    assert!(refused(&[]).contains("give `tls-certificate` and `tls-key`, or `behind-proxy`"));
+    assert!(refused(&["--behind-proxy"]).contains("berth account create"));
+    assert!(refused(&["--tls-key", "k"]).contains("give `tls-certificate` too"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,7 @@ pub const TTL: Duration = Duration::from_secs(3600);
 const SOCKET: &str = "agent.sock";
 
 pub struct Farm {
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
     database: String,
     pub clock: FakeClock,
     server: Option<Server>,
