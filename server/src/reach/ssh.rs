@@ -14,6 +14,7 @@ mod error;
 mod exec;
 mod key;
 mod line;
+mod pace;
 
 pub use agent::AgentFileError;
 pub use error::{Phase, SudoRefusal, VisitError};

@@ -1,11 +1,12 @@
 //! One command as root, with something on its standard input.
 
 use super::connection::Connection;
-use super::{Login, Phase, SudoRefusal, VisitError};
+use super::{Login, Phase, SudoRefusal, VisitError, pace};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use russh::ChannelMsg;
 use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
 
 pub(super) const MOST_STDOUT: usize = 4 << 20;
 /// Its end is kept.
@@ -35,12 +36,13 @@ pub(super) async fn run(
     let broken = VisitError::broken(Phase::Visit);
     let (mut hearing, speaking) = connection.session().await?.split();
     let (say, mut to_say) = mpsc::unbounded_channel::<Bytes>();
+    let (taken, left) = watch::channel(0);
     let mut talk = Talk::new(login, input, say);
     speaking.exec(true, talk.command(script)).await.map_err(&broken)?;
     let speak = async {
         while let Some(bytes) = to_say.recv().await {
             // Whoever does not listen any more will say why.
-            let _ = speaking.data_bytes(bytes).await;
+            let _ = pace::send(&speaking, bytes, left.clone()).await;
         }
         let _ = speaking.eof().await;
         std::future::pending().await
@@ -49,6 +51,9 @@ pub(super) async fn run(
         let mut is_over = false;
         while let Some(message) = hearing.wait().await {
             is_over |= matches!(message, ChannelMsg::Close);
+            if let ChannelMsg::WindowAdjusted { new_size } = message {
+                let _ = taken.send(new_size);
+            }
             talk.hear(message, output)?;
         }
         if is_over { Ok(()) } else { Err(broken(russh::Error::Disconnect)) }
