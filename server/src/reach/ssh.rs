@@ -14,12 +14,13 @@ mod error;
 mod exec;
 mod key;
 mod line;
+mod pace;
 
 pub use agent::AgentFileError;
 pub use error::{Phase, SudoRefusal, VisitError};
 pub use key::{HostKey, KeyError, LONGEST_KEY, PrivateKey, read_key};
 
-use agent::{AgentFiles, Asked};
+use agent::{AgentFiles, Asked, Belief};
 use connection::{Connection, Way};
 use exec::Output;
 use model::MachineId;
@@ -190,14 +191,15 @@ impl Pool {
         let _turn = slot.visiting.lock().await;
         let (connection, keeping) = self.connection(target).await?;
         let mut answer = Output::default();
-        match self.visit_over(&slot, connection, asked, &mut answer).await {
+        let belief = if keeping == Keeping::Kept { Belief::There } else { Belief::Unknown };
+        match self.visit_over(&slot, connection, asked, belief, &mut answer).await {
             // It may have died long ago.
             Err(VisitError::Broken { .. }) if keeping == Keeping::Kept && answer.stdout.is_empty() => {}
             visited => return visited.map(|()| answer.stdout),
         }
         let (connection, _) = self.connection(target).await?;
         let mut answer = Output::default();
-        self.visit_over(&slot, connection, asked, &mut answer).await?;
+        self.visit_over(&slot, connection, asked, Belief::Unknown, &mut answer).await?;
         Ok(answer.stdout)
     }
 
@@ -206,10 +208,11 @@ impl Pool {
         slot: &Slot,
         connection: Arc<Connection>,
         asked: &Asked<'_>,
+        belief: Belief,
         answer: &mut Output,
     ) -> Result<(), VisitError> {
         let mut using = Use { slot, connection, ended_well: false };
-        self.agents.visit(&using.connection, asked, &self.way.timeouts, answer).await?;
+        self.agents.visit(&using.connection, asked, belief, &self.way.timeouts, answer).await?;
         using.ended_well = true;
         Ok(())
     }

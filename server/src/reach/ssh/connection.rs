@@ -6,7 +6,7 @@ use super::{Auth, HostKey, Login, Phase, SshSettings, Target, Timeouts, VisitErr
 use model::ssh::Secret;
 use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse as Prompted, Msg};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelOpenFailure, MethodKind, MethodSet, Preferred};
+use russh::{Channel, ChannelOpenFailure, MethodKind, MethodSet, Preferred, cipher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -163,7 +163,9 @@ impl Way {
 fn preferred(pinned: Option<&HostKey>) -> Preferred {
     let mut keys = Preferred::DEFAULT.key.into_owned();
     keys.sort_by_key(|algorithm| !pinned.is_some_and(|pinned| pinned.is_shown_by(algorithm)));
-    Preferred { key: keys.into(), ..Preferred::DEFAULT }
+    let mut ciphers = Preferred::DEFAULT.cipher.into_owned();
+    ciphers.sort_by_key(|cipher| *cipher != cipher::AES_256_GCM);
+    Preferred { key: keys.into(), cipher: ciphers.into(), ..Preferred::DEFAULT }
 }
 
 async fn connect_first(host: &str, addresses: &[SocketAddr]) -> Result<TcpStream, VisitError> {

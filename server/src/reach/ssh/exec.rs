@@ -1,11 +1,13 @@
 //! One command as root, with something on its standard input.
 
 use super::connection::Connection;
-use super::{Login, Phase, SudoRefusal, VisitError};
+use super::{Login, Phase, SudoRefusal, VisitError, pace};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use russh::ChannelMsg;
+use russh::{ChannelMsg, ChannelReadHalf};
+use std::pin::Pin;
 use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
 
 pub(super) const MOST_STDOUT: usize = 4 << 20;
 /// Its end is kept.
@@ -22,43 +24,81 @@ pub(super) struct Output {
     pub(super) code: Option<u32>,
 }
 
-/// Runs a script of `sh` as root. It must be one line without `'`, `\` and `!`, so that every log-in shell hands it on
-/// as it is. `input` goes nowhere else: a password for `sudo` is written only when `sudo` asks for it, and the input
-/// then waits until the script says that it has begun.
-pub(super) async fn run(
+/// A script of `sh` that runs as root. It may ask for things, and what it says after [`VISIT`] is its answer.
+pub(super) struct Running<'a> {
+    talk: Talk<'a>,
+    hearing: ChannelReadHalf,
+    /// Only to be driven: what ends the command is the host's.
+    speaking: Pin<Box<dyn Future<Output = ()> + Send>>,
+    taken: watch::Sender<u32>,
+    is_over: bool,
+}
+
+/// What a script asks for last.
+pub(super) const VISIT: &str = "visit";
+
+/// It must be one line without `'`, `\` and `!`, so that every log-in shell hands it on as it is. It asks with
+/// `echo $n WORD`. The input goes nowhere else: a password for `sudo` is written only when `sudo` asks for it, and the
+/// input then waits until the script has begun.
+pub(super) async fn start<'a>(
     connection: &Connection,
-    login: &Login,
+    login: &'a Login,
     script: &str,
-    input: Bytes,
-    output: &mut Output,
-) -> Result<(), VisitError> {
-    let broken = VisitError::broken(Phase::Visit);
-    let (mut hearing, speaking) = connection.session().await?.split();
+) -> Result<Running<'a>, VisitError> {
+    let (hearing, to_host) = connection.session().await?.split();
     let (say, mut to_say) = mpsc::unbounded_channel::<Bytes>();
-    let mut talk = Talk::new(login, input, say);
-    speaking.exec(true, talk.command(script)).await.map_err(&broken)?;
-    let speak = async {
+    let (taken, left) = watch::channel(0);
+    let talk = Talk::new(login, say);
+    to_host.exec(true, talk.command(script)).await.map_err(VisitError::broken(Phase::Visit))?;
+    let speaking = Box::pin(async move {
         while let Some(bytes) = to_say.recv().await {
             // Whoever does not listen any more will say why.
-            let _ = speaking.data_bytes(bytes).await;
+            let _ = pace::send(&to_host, bytes, left.clone()).await;
         }
-        let _ = speaking.eof().await;
+        let _ = to_host.eof().await;
         std::future::pending().await
-    };
-    let hear = async {
-        let mut is_over = false;
-        while let Some(message) = hearing.wait().await {
-            is_over |= matches!(message, ChannelMsg::Close);
-            talk.hear(message, output)?;
-        }
-        if is_over { Ok(()) } else { Err(broken(russh::Error::Disconnect)) }
-    };
-    tokio::select! {
-        heard = hear => heard?,
-        // Only to be driven: what ends the command is the host's.
-        () = speak => {}
+    });
+    Ok(Running { talk, hearing, speaking, taken, is_over: false })
+}
+
+impl Running<'_> {
+    pub(super) fn give(&mut self, input: Bytes) {
+        self.talk.give(input);
     }
-    talk.end(output)
+
+    /// And no more after it.
+    pub(super) fn give_last(&mut self, input: Bytes) {
+        self.talk.give(input);
+        self.talk.is_given = true;
+        self.talk.give_input();
+    }
+
+    /// Until it asks for something, and for what; or until it has ended.
+    pub(super) async fn hear(
+        &mut self,
+        phase: Phase,
+        output: &mut Output,
+    ) -> Result<Option<String>, VisitError> {
+        let Self { talk, hearing, speaking, taken, is_over } = self;
+        loop {
+            if let Some(asked) = talk.asked(output) {
+                return Ok(Some(asked));
+            }
+            let message = tokio::select! {
+                message = hearing.wait() => message,
+                () = &mut *speaking => None,
+            };
+            match message {
+                Some(ChannelMsg::WindowAdjusted { new_size }) => drop(taken.send(new_size)),
+                Some(message) => {
+                    *is_over |= matches!(message, ChannelMsg::Close);
+                    talk.hear(message, output)?;
+                }
+                None if *is_over => return talk.end(output).map(|()| None),
+                None => return Err(VisitError::broken(phase)(russh::Error::Disconnect)),
+            }
+        }
+    }
 }
 
 /// What is said on a channel until the script has begun, and after.
@@ -69,25 +109,34 @@ struct Talk<'a> {
     /// What `sudo` asks with. Another one, because in a refusal `sudo` repeats the command.
     question: String,
     /// Not sent yet.
-    input: Option<Bytes>,
+    input: Vec<Bytes>,
+    /// That is all of it.
+    is_given: bool,
     say: Option<UnboundedSender<Bytes>>,
     has_begun: bool,
+    /// From here on it is the answer that is heard.
+    visits: bool,
     was_asked: bool,
 }
 
 impl<'a> Talk<'a> {
-    fn new(login: &'a Login, input: Bytes, say: UnboundedSender<Bytes>) -> Self {
+    fn new(login: &'a Login, say: UnboundedSender<Bytes>) -> Self {
         let mut nonce = [0; 16];
         // Without random numbers a log-in would not have got so far.
         let _ = getrandom::fill(&mut nonce);
         let nonce = format!("berth-{}", HEXLOWER.encode(&nonce));
         let question = format!("{nonce}-password");
-        let (input, say) = (Some(input), Some(say));
-        let mut talk = Self { login, nonce, question, input, say, has_begun: false, was_asked: false };
-        if talk.password().is_none() {
-            talk.give_input();
+        Self {
+            login,
+            nonce,
+            question,
+            input: Vec::new(),
+            is_given: false,
+            say: Some(say),
+            has_begun: false,
+            visits: false,
+            was_asked: false,
         }
-        talk
     }
 
     fn password(&self) -> Option<&'a str> {
@@ -103,7 +152,7 @@ impl<'a> Talk<'a> {
             (_, None) => "env LC_ALL=C sudo -n ".to_owned(),
             (_, Some(_)) => format!("env LC_ALL=C sudo -k -S -p {question} "),
         };
-        format!("{sudo}sh -c 'echo {nonce}; {script}'")
+        format!("{sudo}sh -c 'n={nonce}; echo $n; {script}'")
     }
 
     fn hear(&mut self, message: ChannelMsg, output: &mut Output) -> Result<(), VisitError> {
@@ -162,14 +211,41 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    /// All of it, and then the end of it.
+    fn give(&mut self, input: Bytes) {
+        self.input.push(input);
+        self.give_input();
+    }
+
+    /// `sudo` must not read it as a password.
     fn give_input(&mut self) {
-        if let (Some(say), Some(input)) = (self.say.take(), self.input.take()) {
-            let _ = say.send(input);
+        if self.password().is_some() && !self.has_begun {
+            return;
+        }
+        for input in self.input.drain(..) {
+            if let Some(say) = &self.say {
+                let _ = say.send(input);
+            }
+        }
+        if self.is_given {
+            self.say = None;
         }
     }
 
-    fn end(self, output: &mut Output) -> Result<(), VisitError> {
+    /// What the script has said that it wants, taken out of its output.
+    fn asked(&mut self, output: &mut Output) -> Option<String> {
+        if !self.has_begun || self.visits {
+            return None;
+        }
+        let begin = format!("{} ", self.nonce);
+        let start = find(&output.stdout, begin.as_bytes())? + begin.len();
+        let length = find(&output.stdout[start..], b"\n")?;
+        let asked = String::from_utf8_lossy(&output.stdout[start..start + length]).into_owned();
+        output.stdout.drain(..=start + length);
+        self.visits = asked == VISIT;
+        Some(asked)
+    }
+
+    fn end(&self, output: &mut Output) -> Result<(), VisitError> {
         if self.has_begun {
             return Ok(());
         }
