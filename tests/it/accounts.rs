@@ -340,6 +340,7 @@ async fn who_fails_often_has_to_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_account_may_be_made_from_elsewhere_with_a_token() {
     let mut farm = Farm::new(Database::Sqlite).await;
+    assert_eq!(farm.get("/healthz").await["status"], "ok");
     let file = farm.folder.path().join("setup-token");
     let token = std::fs::read_to_string(&file).unwrap().trim().to_owned();
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
