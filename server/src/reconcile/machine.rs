@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 
 /// How long a machine may take until its account works.
 const READY_WITHIN: SignedDuration = SignedDuration::from_secs(15);
+/// The same for one that is visited: somebody has to log in there first, and may have to bring the agent.
+const VISITED_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// When no other machine was free, or nobody knew whether to believe it.
 const SUBSTITUTE_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// Looks at so many machines at once.
@@ -159,7 +161,7 @@ fn next_unready(machine: &Machine, holding: &Holding, now: Timestamp) -> Next {
         // The ask does not fit this machine; nothing is wrong with it.
         return Next::GiveUp { assignment: holding.assignment, why, set_aside: false };
     }
-    let deadline = holding.since + READY_WITHIN;
+    let deadline = holding.since + if visits.is_some() { VISITED_WITHIN } else { READY_WITHIN };
     if now >= deadline {
         return Next::GiveUp { assignment: holding.assignment, why, set_aside: true };
     }
