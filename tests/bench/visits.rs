@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use model::phase::Phase;
 use model::wire::{ReservationCreate, ReservationView};
 use serde_json::json;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use tests::container::given;
 use tests::real::{RealFarm, inside};
 
 const MACHINES: u8 = 50;
@@ -97,14 +97,13 @@ const WITH_PYTHON: &str = "berth-bench-python";
 /// Once for all machines; a second run finds it made. Says so if it cannot be.
 fn is_made_with_python() -> bool {
     let mut docker = Command::new("docker");
-    docker.args(["build", "-q", "--network", "host", "-t", WITH_PYTHON, "-"]).stdout(Stdio::null());
-    let mut build = docker.stdin(Stdio::piped()).spawn().unwrap();
-    write!(build.stdin.take().unwrap(), "FROM {IMAGE}\n{INSTALL_PYTHON}\n").unwrap();
-    let is_made = build.wait().unwrap().success();
-    if !is_made {
-        eprintln!("no image with Python could be made, so there will be no rows of Ansible");
+    docker.args(["build", "-q", "--network", "host", "-t", WITH_PYTHON, "-"]);
+    let built = given(&mut docker, format!("FROM {IMAGE}\n{INSTALL_PYTHON}\n").as_bytes());
+    if !built.status.success() {
+        let why = String::from_utf8_lossy(&built.stderr);
+        eprintln!("no image with Python could be made, so there will be no rows of Ansible: {why}");
     }
-    is_made
+    built.status.success()
 }
 
 const INSTALL_PYTHON: &str = "RUN apt-get update -q && apt-get install -q -y --no-install-recommends python3";
