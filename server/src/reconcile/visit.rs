@@ -8,7 +8,7 @@ use crate::secret;
 use crate::store::{Access, Failure, Itinerary};
 use anyhow::{Context, anyhow};
 use jiff::SignedDuration;
-use model::adoption::Step;
+use model::adoption::{Adoption, Step};
 use model::machine::Machine;
 use model::report::Report;
 use model::ssh::{AuthKind, Secret};
@@ -108,21 +108,22 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
         Err(Failure::NotFound(_)) => return Ok(()),
         other => other?,
     };
-    let step = itinerary.adoption.as_ref().and_then(|adoption| adoption.due(hub.clock.now()));
-    let errand = match step {
-        Some(Step::Overdue) => return hub.store.agent_overdue(id, hub.clock.now()).await,
-        Some(Step::Install) => match install(hub, id, &itinerary).await {
+    let order = itinerary.adoption.clone();
+    let due = order.and_then(|order| order.due(hub.clock.now()).map(|step| (step, order)));
+    let errand = match due {
+        Some((Step::Overdue, _)) => return hub.store.agent_overdue(id, hub.clock.now()).await,
+        Some((Step::Install, order)) => match install(hub, id, order).await {
             Err(Failure::NotFound(_)) => return Ok(()),
             errand => errand?,
         },
-        Some(Step::Uninstall) => Errand::Uninstall,
+        Some((Step::Uninstall, order)) => Errand::Uninstall(order),
         None => Errand::Look,
     };
     match go(hub, visitor, id, itinerary, &errand).await {
         Ok(Seen::Report(report)) => {
             let now = hub.clock.now();
             let received = match errand {
-                Errand::Uninstall => hub.store.agent_released(id, *report, now).await?,
+                Errand::Uninstall(_) => hub.store.agent_released(id, *report, now).await?,
                 Errand::Look | Errand::Install { .. } => hub.store.visit_made(id, *report, now).await?,
             };
             hub.metrics.visits.inc();
@@ -130,7 +131,7 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
             hub.heard(&received);
             Ok(())
         }
-        Ok(Seen::Installed) => hub.store.agent_installed(id, hub.clock.now()).await,
+        Ok(Seen::Installed(order)) => hub.store.agent_installed(id, order, hub.clock.now()).await,
         Ok(Seen::HostKey(key)) => {
             hub.store.host_key_seen(id, key.to_string(), key.fingerprint(), hub.clock.now()).await
         }
@@ -142,8 +143,8 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
             hub.metrics.visits_failed.inc();
             match errand {
                 Errand::Look => hub.store.visit_failed(id, why, hub.clock.now()).await,
-                Errand::Install { .. } | Errand::Uninstall => {
-                    hub.store.adoption_failed(id, why, hub.clock.now()).await
+                Errand::Install { order, .. } | Errand::Uninstall(order) => {
+                    hub.store.adoption_failed(id, order, why, hub.clock.now()).await
                 }
             }
         }
@@ -154,12 +155,11 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
 enum Errand {
     Look,
     Install {
-        server: String,
-        ca: Option<String>,
+        order: Adoption,
         join_token: Secret,
     },
     /// And look.
-    Uninstall,
+    Uninstall(Adoption),
 }
 
 impl Errand {
@@ -168,28 +168,23 @@ impl Errand {
         match self {
             Self::Look => "once".to_owned(),
             // Made of letters that need no more than this.
-            Self::Install { server, .. } => format!("install --server \"{server}\""),
-            Self::Uninstall => "uninstall".to_owned(),
+            Self::Install { order, .. } => format!("install --server \"{}\"", order.server),
+            Self::Uninstall(_) => "uninstall".to_owned(),
         }
     }
 }
 
 /// A token for one more try.
-async fn install(hub: &Hub, id: MachineId, itinerary: &Itinerary) -> Result<Errand, Failure> {
+async fn install(hub: &Hub, id: MachineId, order: Adoption) -> Result<Errand, Failure> {
     let (token, now) = (secret::join_token(), hub.clock.now());
     hub.store.adoption_token(id, secret::digest(&token), now + JOIN_WITHIN, now).await?;
-    let (server, ca) = itinerary
-        .adoption
-        .as_ref()
-        .map(|adoption| (adoption.server.clone(), adoption.ca.clone()))
-        .unwrap_or_default();
-    Ok(Errand::Install { server, ca, join_token: token.into() })
+    Ok(Errand::Install { order, join_token: token.into() })
 }
 
 /// What a visit came to.
 enum Seen {
     Report(Box<Report>),
-    Installed,
+    Installed(Adoption),
     /// Of a machine of which none is pinned.
     HostKey(HostKey),
 }
@@ -234,15 +229,16 @@ async fn go(
     let kept = hub.visits.lock().kept.get(&id).cloned().unwrap_or_default();
     // The time is told as it is when the machine hears it.
     let input = || {
-        if let Errand::Install { join_token, ca, .. } = errand {
-            return format!("{}\n{}", join_token.expose(), ca.as_deref().unwrap_or_default()).into_bytes();
+        if let Errand::Install { join_token, order } = errand {
+            return format!("{}\n{}", join_token.expose(), order.ca.as_deref().unwrap_or_default())
+                .into_bytes();
         }
         let visit = Visit { now: hub.clock.now(), spec: spec.clone(), kept: kept.clone() };
         serde_json::to_vec(&visit).unwrap_or_default()
     };
     let answer = visitor.ssh.visit(&target, &errand.arguments(), input).await?;
-    if let Errand::Install { .. } = errand {
-        return Ok(Seen::Installed);
+    if let Errand::Install { order, .. } = errand {
+        return Ok(Seen::Installed(order.clone()));
     }
     match serde_json::from_slice(&answer) {
         Ok(report) => Ok(Seen::Report(Box::new(report))),
