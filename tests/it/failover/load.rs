@@ -176,7 +176,7 @@ impl Client {
         };
         let status = answer.status().as_u16();
         match (status, answer.text().await) {
-            (200 | 201, Ok(text)) => match serde_json::from_str(&text) {
+            (200..300, Ok(text)) => match serde_json::from_str(&text) {
                 Ok(view) => Answer::Done(Box::new(view)),
                 Err(error) => Answer::Unknown(format!("{error}: {text}")),
             },

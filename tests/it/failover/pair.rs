@@ -31,6 +31,7 @@ pub(super) struct Pair {
 
 struct Process {
     folder: PathBuf,
+    key: PathBuf,
     port: u16,
     agents_port: u16,
     child: Option<Child>,
@@ -47,18 +48,17 @@ impl Pair {
         let folder = tempfile::tempdir().unwrap();
         let cluster = Cluster::start();
         let database = cluster.create();
-        let servers = ["one", "two"].map(|name| Process {
+        let servers = [("one", keys[0]), ("two", keys[1])].map(|(name, key)| Process {
             folder: folder.path().join(name),
+            key: folder.path().join(key),
             port: free_port(),
             agents_port: free_port(),
             child: None,
         });
         let http = reqwest::Client::builder().timeout(Duration::from_secs(75)).build().unwrap();
         let mut pair = Self { folder, cluster, database, servers, http, canaries: vec![] };
-        for (number, key) in keys.iter().enumerate() {
+        for number in [0, 1] {
             std::fs::create_dir_all(&pair.servers[number].folder).unwrap();
-            std::os::unix::fs::symlink(pair.folder.path().join(key), pair.servers[number].folder.join("key"))
-                .unwrap();
             pair.spawn_server(number);
         }
         for number in [0, 1] {
@@ -73,7 +73,7 @@ impl Pair {
     }
 
     fn spawn_server(&mut self, number: usize) {
-        let Process { folder, port, agents_port, child } = &mut self.servers[number];
+        let Process { folder, key, port, agents_port, child } = &mut self.servers[number];
         let log = File::options().create(true).append(true).open(folder.join("api.log")).unwrap();
         let mut server = Command::new(binary("debug", "berth-server"));
         server.args(["--listen", &format!("127.0.0.1:{port}"), "--database", &self.database]);
@@ -83,16 +83,19 @@ impl Pair {
             "--agent-listen",
             &format!("127.0.0.1:{agents_port}"),
         ]);
-        server.args(["--requests-per-second", "1000000", "--secrets-key", "key", "--agent-binary"]);
-        server.arg(agent_binary()).current_dir(folder).stdout(Stdio::null()).stderr(log);
+        server.args(["--requests-per-second", "1000000", "--agent-binary"]).arg(agent_binary());
+        server.arg("--secrets-key").arg(key).current_dir(folder).stdout(Stdio::null()).stderr(log);
         *child = Some(server.spawn().expect("the server is built: run the tests with `just test`"));
     }
 
     async fn until_served(&self, number: usize) {
         let url = format!("{}/healthz", self.url(number));
-        let answers =
-            async || self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
-        until(&format!("server {number} answers; {}", self.log(number)), answers).await;
+        let answers = async || {
+            let log = self.log(number);
+            assert!(!log.contains("Error: "), "{log}");
+            self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
+        };
+        until(&format!("server {number} answers"), answers).await;
     }
 
     /// As `kill -9` does.
@@ -191,11 +194,14 @@ impl Pair {
 
     /// Ends what is still there, and waits until database, agents and machines agree.
     pub(super) async fn until_quiet(&self) {
-        let (status, said) = self.send(0, "DELETE", "/v1/reservations?wait=60", &Value::Null).await;
-        assert!((200..300).contains(&status), "{said}");
-        let open = "SELECT m.name, a.last_error FROM assignment a JOIN machine m ON m.id = machine_id WHERE a.cleaned_at IS NULL";
-        let is_quiet = async || self.cluster.rows(&self.database, open).is_empty();
-        until("every machine is clean", is_quiet).await;
+        let live = "SELECT id FROM reservation WHERE ended_at IS NULL";
+        for id in self.cluster.rows(&self.database, live) {
+            let path = format!("/v1/reservations/{id}?wait=0");
+            let (status, said) = self.send(0, "DELETE", &path, &Value::Null).await;
+            assert!(matches!(status, 200 | 202), "{said}");
+        }
+        let open = "SELECT machine_id, last_error FROM assignment WHERE cleaned_at IS NULL";
+        until("every machine is clean", async || self.cluster.rows(&self.database, open).is_empty()).await;
     }
 }
 

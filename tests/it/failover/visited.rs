@@ -56,11 +56,7 @@ async fn a_server_with_another_key_says_so_and_leaves_the_visit_to_the_one_that_
         json!({"username": "alice", "password": "correct horse", "count": 1, "duration": "1h", "wait": 0});
     let (status, made) = pair.send(1, "POST", "/v1/reservations", &ask).await;
     assert_eq!(status, 201, "{made}");
-    until("it says why", async || {
-        let machine = pair.get(1, "/v1/machines/m").await;
-        machine["ssh"]["error"].as_str().is_some_and(|error| error.contains("cannot be unsealed"))
-    })
-    .await;
+    until("it says why", async || pair.log(1).contains("its credentials cannot be unsealed")).await;
     let path = format!("/v1/reservations/{}?wait=0", made["id"].as_str().unwrap());
     pair.send(1, "DELETE", &path, &Value::Null).await;
     pair.start_server(0).await;

@@ -50,7 +50,6 @@ struct Seat {
     reservation: String,
     machine: String,
     uid: u32,
-    created_at: Timestamp,
     ready_at: Option<Timestamp>,
     given_up_at: Option<Timestamp>,
     cleaned_at: Option<Timestamp>,
@@ -61,7 +60,7 @@ impl Zeros {
         let mut zeros = Self::default();
         let (rows, seats) = (rows(pair), seats(pair));
         zeros.compare(journal, &rows);
-        zeros.double(&seats);
+        zeros.double(&seats, &seen);
         zeros.leaked = machines
             .iter()
             .flat_map(|machine| {
@@ -123,15 +122,25 @@ impl Zeros {
         }
     }
 
-    fn double(&mut self, seats: &[Seat]) {
-        // In the order they were made in.
-        let mut last: BTreeMap<&str, &Seat> = BTreeMap::new();
+    /// By the database's word somebody has a machine from being ready until it is clean: what is written down of the
+    /// beginning is when it was asked for. And by what was seen.
+    fn double(&mut self, seats: &[Seat], seen: &Seen) {
+        let mut had: BTreeMap<&str, Vec<(Timestamp, Timestamp, &str)>> = BTreeMap::new();
         for seat in seats {
-            if let Some(before) = last.insert(&seat.machine, seat)
-                && before.cleaned_at.is_none_or(|cleaned_at| cleaned_at > seat.created_at)
-            {
-                self.double
-                    .push(format!("{}: {} and {}", seat.machine, before.reservation, seat.reservation));
+            let Some(ready_at) = seat.ready_at else { continue };
+            let until = seat.cleaned_at.unwrap_or(Timestamp::MAX);
+            had.entry(&seat.machine).or_default().push((ready_at, until, &seat.reservation));
+        }
+        for ((machine, _), stay) in &seen.stays {
+            had.entry(machine).or_default().push((stay.first, stay.last, ""));
+        }
+        for (machine, mut had) in had {
+            // What was seen is compared with what was seen.
+            had.sort_by_key(|(from, _, of)| (of.is_empty(), *from));
+            for pair in had.windows(2).filter(|pair| pair[0].2.is_empty() == pair[1].2.is_empty()) {
+                if pair[1].0 < pair[0].1 {
+                    self.double.push(format!("{machine}: {:?} and {:?}", pair[0], pair[1]));
+                }
             }
         }
     }
@@ -244,16 +253,15 @@ fn rows(pair: &Pair) -> Vec<Row> {
 }
 
 fn seats(pair: &Pair) -> Vec<Seat> {
-    let sql = "SELECT reservation_id, m.name, uid, a.created_at, ready_at, given_up_at, cleaned_at \
+    let sql = "SELECT reservation_id, m.name, uid, ready_at, given_up_at, cleaned_at \
                FROM assignment a JOIN machine m ON m.id = machine_id ORDER BY a.created_at, a.id";
     let rows = pair.cluster.rows(&pair.database, sql);
     let seat = |line: &String| {
-        let [reservation, machine, uid, created_at, ready_at, given_up_at, cleaned_at] = fields(line);
+        let [reservation, machine, uid, ready_at, given_up_at, cleaned_at] = fields(line);
         Seat {
             reservation: reservation.to_owned(),
             machine: machine.to_owned(),
             uid: uid.parse().unwrap(),
-            created_at: time(created_at).unwrap(),
             ready_at: time(ready_at),
             given_up_at: time(given_up_at),
             cleaned_at: time(cleaned_at),
