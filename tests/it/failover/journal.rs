@@ -31,17 +31,10 @@ pub(super) enum Answer {
     Done(Box<ReservationView>),
     /// With this status: nothing was done.
     Refused(u16),
-    /// No answer, or one that says that nobody knows.
+    /// No answer, or one that says that nobody knows, and when to come again.
     Unknown(String),
-}
-
-impl Answer {
-    pub(super) fn done(&self) -> Option<&ReservationView> {
-        match self {
-            Self::Done(view) => Some(view),
-            Self::Refused(_) | Self::Unknown(_) => None,
-        }
-    }
+    /// What nobody can make anything of.
+    Odd(String),
 }
 
 pub(super) struct Pen {
@@ -56,13 +49,15 @@ impl Pen {
     }
 
     /// On the disk when it returns.
-    pub(super) fn write(&self, username: &str, what: What, answer: Option<Answer>) {
-        let entry = Entry { at: now(), username: username.to_owned(), what, answer };
+    pub(super) fn write(&self, username: &str, what: What, answer: Option<Answer>) -> Timestamp {
+        let at = now();
+        let entry = Entry { at, username: username.to_owned(), what, answer };
         let mut line = serde_json::to_vec(&entry).unwrap();
         line.push(b'\n');
         let mut file = self.file.lock().unwrap();
         file.write_all(&line).unwrap();
         file.sync_data().unwrap();
+        at
     }
 
     pub(super) fn read(&self) -> Journal {
@@ -78,6 +73,15 @@ pub(super) struct Journal {
 impl Journal {
     pub(super) fn answers(&self) -> impl Iterator<Item = (&Entry, &Answer)> {
         self.entries.iter().filter_map(|entry| entry.answer.as_ref().map(|answer| (entry, answer)))
+    }
+
+    /// Answers that should never be given, whatever is broken.
+    pub(super) fn odd(&self) -> Vec<&str> {
+        let odd = |(_, answer)| match answer {
+            &Answer::Odd(ref why) => Some(why.as_str()),
+            Answer::Done(_) | Answer::Refused(_) | Answer::Unknown(_) => None,
+        };
+        self.answers().filter_map(odd).collect()
     }
 
     /// The load, in words.

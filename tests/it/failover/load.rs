@@ -7,8 +7,8 @@ use model::phase::Phase;
 use model::wire::ReservationView;
 use model::{ReservationId, Timestamp};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tests::real::until;
 use tokio::task::JoinSet;
@@ -26,13 +26,46 @@ struct Shared {
     pen: Pen,
     urls: [String; 2],
     is_over: AtomicBool,
+    /// In the order in which it was answered.
+    heard: Mutex<Vec<Heard>>,
+}
+
+/// What the story waits for.
+struct Heard {
+    what: What,
+    asked_at: Timestamp,
+    at: Timestamp,
+    verdict: Verdict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Unknown,
+    Refused,
+    Done,
+    Ready,
+}
+
+impl From<&Answer> for Verdict {
+    fn from(answer: &Answer) -> Self {
+        match answer {
+            Answer::Unknown(_) | Answer::Odd(_) => Self::Unknown,
+            Answer::Refused(_) => Self::Refused,
+            Answer::Done(view) if view.phase == Phase::Ready => Self::Ready,
+            Answer::Done(_) => Self::Done,
+        }
+    }
 }
 
 impl Load {
     pub(super) fn start(pair: &Pair, clients: usize) -> Self {
         let urls = [pair.url(0), pair.url(1)];
-        let shared =
-            Arc::new(Shared { pen: Pen::new(pair.folder.path()), urls, is_over: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            pen: Pen::new(pair.folder.path()),
+            urls,
+            is_over: AtomicBool::new(false),
+            heard: Mutex::default(),
+        });
         let all = (0..clients).map(|number| {
             let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
             Client { shared: shared.clone(), http, number, server: number % 2 }.run()
@@ -44,11 +77,8 @@ impl Load {
     /// So many reservations more than now.
     pub(super) async fn until_acknowledged(&self, more: usize) {
         let count = || {
-            let journal = self.shared.pen.read();
-            let made = journal
-                .answers()
-                .filter(|(entry, answer)| entry.what == What::Create && answer.done().is_some());
-            made.count()
+            let heard = self.shared.heard();
+            heard.iter().filter(|heard| heard.what == What::Create && heard.verdict >= Verdict::Done).count()
         };
         let wanted = count() + more;
         // In steps: a long form takes longer than anything else that is waited for.
@@ -59,32 +89,27 @@ impl Load {
 
     /// Until an account that was asked for since is ready.
     pub(super) async fn until_ready_after(&self, since: Timestamp) {
-        until("an account is ready", async || self.next(since, is_ready).is_some()).await;
+        until("an account is ready", async || {
+            self.next(since, |verdict| verdict == Verdict::Ready).is_some()
+        })
+        .await;
     }
 
-    pub(super) async fn until_refused_after(&self, since: Timestamp) {
-        let is_unknown = |answer: &Answer| matches!(answer, Answer::Unknown(_));
-        until("somebody notices", async || self.next(since, is_unknown).is_some()).await;
+    pub(super) async fn until_unknown_after(&self, since: Timestamp) {
+        until("somebody notices", async || self.next(since, |verdict| verdict == Verdict::Unknown).is_some())
+            .await;
     }
 
     /// How long after that the next was served, and the next account was ready.
     pub(super) fn gaps_after(&self, since: Timestamp) -> (SignedDuration, SignedDuration) {
         let gap = |met| self.next(since, met).unwrap().duration_since(since);
-        (gap(|answer| answer.done().is_some()), gap(is_ready))
+        (gap(|verdict| verdict >= Verdict::Done), gap(|verdict| verdict == Verdict::Ready))
     }
 
     /// When something was answered that was asked since.
-    fn next(&self, since: Timestamp, met: fn(&Answer) -> bool) -> Option<Timestamp> {
-        let journal = self.shared.pen.read();
-        let asked_since = |username: &str, what: What| {
-            let asked = journal
-                .entries
-                .iter()
-                .rfind(|entry| entry.answer.is_none() && entry.username == username && entry.what == what);
-            asked.is_some_and(|asked| asked.at >= since)
-        };
-        let mut answers = journal.answers().filter(|(entry, answer)| entry.at >= since && met(answer));
-        answers.find(|(entry, _)| asked_since(&entry.username, entry.what)).map(|(entry, _)| entry.at)
+    fn next(&self, since: Timestamp, met: fn(Verdict) -> bool) -> Option<Timestamp> {
+        let heard = self.shared.heard();
+        heard.iter().find(|heard| heard.asked_at >= since && met(heard.verdict)).map(|heard| heard.at)
     }
 
     pub(super) async fn stop(mut self) -> Journal {
@@ -96,8 +121,10 @@ impl Load {
     }
 }
 
-fn is_ready(answer: &Answer) -> bool {
-    answer.done().is_some_and(|view| view.phase == Phase::Ready)
+impl Shared {
+    fn heard(&self) -> MutexGuard<'_, Vec<Heard>> {
+        self.heard.lock().unwrap()
+    }
 }
 
 struct Client {
@@ -150,13 +177,17 @@ impl Client {
         body: &Value,
     ) -> Option<ReservationView> {
         loop {
-            self.shared.pen.write(username, what, None);
+            let asked_at = self.shared.pen.write(username, what, None);
             let answer = self.ask_once(username, what, method, path, body).await;
-            self.shared.pen.write(username, what, Some(answer.clone()));
+            let at = self.shared.pen.write(username, what, Some(answer.clone()));
+            self.shared.heard().push(Heard { what, asked_at, at, verdict: Verdict::from(&answer) });
             match answer {
                 Answer::Done(view) => return Some(*view),
                 Answer::Refused(_) => return None,
-                Answer::Unknown(_) => {
+                Answer::Unknown(_) | Answer::Odd(_) if self.shared.is_over.load(Ordering::Relaxed) => {
+                    return None;
+                }
+                Answer::Unknown(_) | Answer::Odd(_) => {
                     self.server = 1 - self.server;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -175,14 +206,18 @@ impl Client {
             Err(error) => return Answer::Unknown(error.to_string()),
         };
         let status = answer.status().as_u16();
-        match (status, answer.text().await) {
-            (200..300, Ok(text)) => match serde_json::from_str(&text) {
-                Ok(view) => Answer::Done(Box::new(view)),
-                Err(error) => Answer::Unknown(format!("{error}: {text}")),
-            },
-            (500.., text) => Answer::Unknown(format!("{status} {}", text.unwrap_or_default())),
-            (_, Ok(_)) => Answer::Refused(status),
-            (_, Err(error)) => Answer::Unknown(error.to_string()),
+        let retry_after = answer.headers().contains_key("retry-after");
+        let text = match answer.text().await {
+            Ok(text) => text,
+            Err(error) => return Answer::Unknown(error.to_string()),
+        };
+        match serde_json::from_str(&text) {
+            Ok(view) if status < 300 => Answer::Done(Box::new(view)),
+            Err(error) if status < 300 => Answer::Odd(format!("{error}: {text}")),
+            // The machines could not do it, and nothing is held.
+            Ok(_) | Err(_) if status < 500 || text.contains("urn:berth:failed") => Answer::Refused(status),
+            Ok(_) | Err(_) if status == 503 && retry_after => Answer::Unknown(text),
+            Ok(_) | Err(_) => Answer::Odd(format!("{status}: {text}")),
         }
     }
 }

@@ -284,3 +284,77 @@ impl fmt::Display for Zeros {
         self.all().iter().try_for_each(|(name, found)| write!(f, " {name} {}", found.len()))
     }
 }
+
+mod forged {
+    use super::*;
+    use crate::failover::journal::Entry;
+    use crate::failover::sight::Stay;
+    use serde_json::json;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    const ID: &str = "01900000-0000-7000-8000-000000000001";
+
+    /// Of u, who asked for a machine and released it.
+    fn journal() -> Journal {
+        let view = json!({
+            "id": ID, "username": "u", "phase": "ready", "count": 1, "created_at": at(0), "expires_at": at(90),
+            "machines": [],
+        });
+        let done = || Some(Answer::Done(Box::new(serde_json::from_value(view.clone()).unwrap())));
+        let entry = |second, what| Entry { at: at(second), username: "u".to_owned(), what, answer: done() };
+        Journal { entries: vec![entry(1, What::Create), entry(50, What::Release)] }
+    }
+
+    fn row(username: &str, ended_at: Option<i64>) -> Row {
+        Row {
+            id: ID.to_owned(),
+            username: username.to_owned(),
+            expires_at: at(90),
+            ended_at: ended_at.map(at),
+            ended_by: "released".to_owned(),
+        }
+    }
+
+    fn seat(uid: u32, ready_at: i64, cleaned_at: i64) -> Seat {
+        Seat {
+            reservation: ID.to_owned(),
+            machine: "m".to_owned(),
+            uid,
+            ready_at: Some(at(ready_at)),
+            given_up_at: None,
+            cleaned_at: Some(at(cleaned_at)),
+        }
+    }
+
+    fn seen(first: i64, last: i64) -> Seen {
+        let stay = Stay { first: at(first), last: at(last) };
+        Seen { stays: [(("m".to_owned(), 66_000), stay)].into(), blur: Duration::ZERO }
+    }
+
+    /// The kinds of which something was found.
+    fn found(rows: &[Row], seats: &[Seat], seen: &Seen) -> Vec<&'static str> {
+        let mut zeros = Zeros::default();
+        zeros.compare(&journal(), rows);
+        zeros.double(seats, seen);
+        zeros.times(&journal(), rows, seats, seen);
+        zeros.all().into_iter().filter(|(_, found)| !found.is_empty()).map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn the_zeros_see_what_is_wrong() {
+        let (good, had, saw) = (|| row("u", Some(50)), || seat(66_000, 2, 51), || seen(2, 50));
+        let none: [&str; 0] = [];
+        assert_eq!(found(&[good()], &[had()], &saw()), none);
+        assert_eq!(found(&[], &[], &saw()), ["lost"]);
+        assert_eq!(found(&[row("u", None)], &[], &saw()), ["lost"]);
+        assert_eq!(found(&[good(), good()], &[had()], &saw()), ["dup"]);
+        assert_eq!(found(&[row("v", Some(49))], &[had()], &saw()), ["lost", "ghost", "early"]);
+        assert_eq!(found(&[good()], &[had(), seat(66_001, 50, 51)], &saw()), ["double", "early"]);
+        assert_eq!(found(&[good()], &[had()], &seen(2, 40)), ["early"]);
+        assert_eq!(found(&[good()], &[had()], &seen(10, 50)), ["early"], "it was called ready");
+        assert_eq!(found(&[good()], &[had()], &seen(2, 56)), ["late"]);
+    }
+}
