@@ -9,7 +9,7 @@ use crate::secret;
 use crate::store::{Access, Failure, Itinerary, Store, Thing};
 use anyhow::{Context, anyhow};
 use jiff::SignedDuration;
-use model::adoption::Step;
+use model::adoption::{Adoption, Step};
 use model::machine::Machine;
 use model::report::Report;
 use model::ssh::{AuthKind, Secret};
@@ -142,30 +142,31 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<Whose,
 /// Says whether the log-in is sealed with another key than ours.
 async fn visit_under(hub: &Hub, store: &Store, visitor: &Visitor, id: MachineId) -> Result<bool, Failure> {
     let itinerary = store.itinerary(id).await?;
-    let step = itinerary.adoption.as_ref().and_then(|adoption| adoption.due(hub.clock.now()));
-    let errand = match step {
-        Some(Step::Overdue) => return store.agent_overdue(id, hub.clock.now()).await.map(|()| false),
-        Some(Step::Install) => install(hub, store, id, &itinerary).await?,
-        Some(Step::Uninstall) => Errand::Uninstall,
+    let order = itinerary.adoption.clone();
+    let due = order.and_then(|order| order.due(hub.clock.now()).map(|step| (step, order)));
+    let errand = match due {
+        Some((Step::Overdue, _)) => return store.agent_overdue(id, hub.clock.now()).await.map(|()| false),
+        Some((Step::Install, order)) => install(hub, store, id, order).await?,
+        Some((Step::Uninstall, order)) => Errand::Uninstall(order),
         None => Errand::Look,
     };
     let came_to = go(hub, visitor, id, itinerary, &errand).await;
     let is_sealed = matches!(came_to, Err(Trouble::Sealed(_)));
-    write_down(hub, store, id, &errand, came_to).await.map(|()| is_sealed)
+    write_down(hub, store, id, errand, came_to).await.map(|()| is_sealed)
 }
 
 async fn write_down(
     hub: &Hub,
     store: &Store,
     id: MachineId,
-    errand: &Errand,
+    errand: Errand,
     came_to: Result<Seen, Trouble>,
 ) -> Result<(), Failure> {
     let now = hub.clock.now();
     match came_to {
         Ok(Seen::Report(report)) => {
             let received = match errand {
-                Errand::Uninstall => store.agent_released(id, *report, now).await?,
+                Errand::Uninstall(_) => store.agent_released(id, *report, now).await?,
                 Errand::Look | Errand::Install { .. } => store.visit_made(id, *report, now).await?,
             };
             hub.metrics.visits.inc();
@@ -173,7 +174,7 @@ async fn write_down(
             hub.heard(&received);
             Ok(())
         }
-        Ok(Seen::Installed) => store.agent_installed(id, now).await,
+        Ok(Seen::Installed(order)) => store.agent_installed(id, order, now).await,
         Ok(Seen::HostKey(key)) => store.host_key_seen(id, key.to_string(), key.fingerprint(), now).await,
         Err(Trouble::HostKeyChanged(key)) => {
             store.host_key_changed(id, key.to_string(), key.fingerprint(), now).await
@@ -183,7 +184,9 @@ async fn write_down(
             hub.metrics.visits_failed.inc();
             match errand {
                 Errand::Look => store.visit_failed(id, why, now).await,
-                Errand::Install { .. } | Errand::Uninstall => store.adoption_failed(id, why, now).await,
+                Errand::Install { order, .. } | Errand::Uninstall(order) => {
+                    store.adoption_failed(id, order, why, now).await
+                }
             }
         }
     }
@@ -193,12 +196,11 @@ async fn write_down(
 enum Errand {
     Look,
     Install {
-        server: String,
-        ca: Option<String>,
+        order: Adoption,
         join_token: Secret,
     },
     /// And look.
-    Uninstall,
+    Uninstall(Adoption),
 }
 
 impl Errand {
@@ -207,28 +209,23 @@ impl Errand {
         match self {
             Self::Look => "once".to_owned(),
             // Made of letters that need no more than this.
-            Self::Install { server, .. } => format!("install --server \"{server}\""),
-            Self::Uninstall => "uninstall".to_owned(),
+            Self::Install { order, .. } => format!("install --server \"{}\"", order.server),
+            Self::Uninstall(_) => "uninstall".to_owned(),
         }
     }
 }
 
 /// A token for one more try.
-async fn install(hub: &Hub, store: &Store, id: MachineId, itinerary: &Itinerary) -> Result<Errand, Failure> {
+async fn install(hub: &Hub, store: &Store, id: MachineId, order: Adoption) -> Result<Errand, Failure> {
     let (token, now) = (secret::join_token(), hub.clock.now());
     store.adoption_token(id, secret::digest(&token), now + JOIN_WITHIN, now).await?;
-    let (server, ca) = itinerary
-        .adoption
-        .as_ref()
-        .map(|adoption| (adoption.server.clone(), adoption.ca.clone()))
-        .unwrap_or_default();
-    Ok(Errand::Install { server, ca, join_token: token.into() })
+    Ok(Errand::Install { order, join_token: token.into() })
 }
 
 /// What a visit came to.
 enum Seen {
     Report(Box<Report>),
-    Installed,
+    Installed(Adoption),
     /// Of a machine of which none is pinned.
     HostKey(HostKey),
 }
@@ -278,15 +275,16 @@ async fn go(
     let kept = hub.visits.lock().kept.get(&id).cloned().unwrap_or_default();
     // The time is told as it is when the machine hears it.
     let input = || {
-        if let Errand::Install { join_token, ca, .. } = errand {
-            return format!("{}\n{}", join_token.expose(), ca.as_deref().unwrap_or_default()).into_bytes();
+        if let Errand::Install { join_token, order } = errand {
+            return format!("{}\n{}", join_token.expose(), order.ca.as_deref().unwrap_or_default())
+                .into_bytes();
         }
         let visit = Visit { now: hub.clock.now(), spec: spec.clone(), kept: kept.clone() };
         serde_json::to_vec(&visit).unwrap_or_default()
     };
     let answer = visitor.ssh.visit(&target, &errand.arguments(), input).await?;
-    if let Errand::Install { .. } = errand {
-        return Ok(Seen::Installed);
+    if let Errand::Install { order, .. } = errand {
+        return Ok(Seen::Installed(order.clone()));
     }
     match serde_json::from_slice(&answer) {
         Ok(report) => Ok(Seen::Report(Box::new(report))),
