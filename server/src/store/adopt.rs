@@ -10,7 +10,7 @@ use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use jiff::SignedDuration;
 use model::adoption::{Adoption, ENROL_WITHIN, Stage};
-use model::dial::Dial;
+use model::dial::Dials;
 use model::machine::Machine;
 use model::report::Report;
 use model::{MachineId, Timestamp};
@@ -39,7 +39,7 @@ impl Store {
     pub async fn machine_adopt(
         &self,
         name: &str,
-        server: Dial,
+        server: Dials,
         ca: Option<String>,
         now: Timestamp,
     ) -> Result<Machine, Failure> {
