@@ -21,6 +21,8 @@ pub mod reservation;
 pub mod session;
 pub mod spec;
 pub mod ssh;
+#[cfg(feature = "schema")]
+pub mod text;
 pub mod uids;
 pub mod visit;
 pub mod wire;

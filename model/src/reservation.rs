@@ -30,6 +30,7 @@ pub struct Ask {
 
 /// What becomes of a seat when its machine, which worked, is no longer heard of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// It stays: the machine may come back, with everything that is on it.
