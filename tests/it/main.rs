@@ -14,6 +14,7 @@ mod import;
 mod input;
 mod law;
 mod lifecycle;
+mod openapi;
 mod races;
 mod recycle;
 mod replace;

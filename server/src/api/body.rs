@@ -119,6 +119,9 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
         }
         Some(_) => {}
     }
+    if has_nul(body) {
+        return Err(unreadable("a text in the body has a NUL (`\\u0000`); leave it out"));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -126,6 +129,16 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     })?;
     json.end().map_err(|error| unreadable(format!("something follows the JSON object: {error}")))?;
     Ok(value)
+}
+
+/// JSON has it as an escape only. No text of ours has one, and PostgreSQL keeps none.
+fn has_nul(body: &[u8]) -> bool {
+    let mut is_escaped = false;
+    body.iter().enumerate().any(|(at, byte)| {
+        let begins = *byte == b'\\' && !is_escaped;
+        is_escaped = begins;
+        begins && body[at + 1..].starts_with(b"u0000")
+    })
 }
 
 fn unreadable(detail: impl Into<String>) -> Fault {
@@ -187,6 +200,8 @@ mod tests {
             (r#"["m1","host"]"#, "must be a JSON object"),
             ("name=m1&host=x", "must be a JSON object"),
             ("null", "must be a JSON object"),
+            (r#"{"username":"a\\\u0000"}"#, "NUL"),
+            (r#"{"username":"a\\u0000"}"#, "missing field"),
             (r#"{"name":"#, "EOF"),
             (r#"{"name":"a","host":"b"} x"#, "follows"),
         ] {

@@ -136,7 +136,13 @@ fn refusal(
     };
     let content = ContentBuilder::new().schema(Some(schema)).build();
     let reason = status.canonical_reason().unwrap_or_default();
-    ResponseBuilder::new().description(reason).content(kind, content).build()
+    let mut response = ResponseBuilder::new().description(reason).content(kind, content);
+    if status == StatusCode::NOT_FOUND && description.wording.is_some() {
+        // What cannot be a name is no path of this route.
+        let problem = ContentBuilder::new().schema(Some(schemas.of::<Problem>())).build();
+        response = response.content("application/problem+json", problem);
+    }
+    response.build()
 }
 
 /// `machines_name_cleanings_get`
@@ -225,7 +231,7 @@ fn add_rule(schema: &mut Value, rule: Value) {
     }
 }
 
-/// What fits our integers, which the kind of a field alone does not say.
+/// What fits our integers and texts, which the kind of a field alone does not say.
 fn add_bounds(value: &mut Value) {
     if let Some(object) = value.as_object_mut() {
         let most = match object.get("format").and_then(Value::as_str) {
@@ -235,6 +241,11 @@ fn add_bounds(value: &mut Value) {
         };
         if let Some(most) = most {
             object.entry("maximum").or_insert(most);
+        }
+        let is_open =
+            ["pattern", "format", "enum", "anyOf"].iter().all(|keyword| !object.contains_key(*keyword));
+        if is_open && object.get("type") == Some(&Value::from("string")) {
+            object.insert("pattern".to_owned(), Value::from("^[^\\u0000]*$"));
         }
         object.values_mut().for_each(add_bounds);
     } else if let Some(items) = value.as_array_mut() {

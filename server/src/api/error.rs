@@ -61,9 +61,7 @@ impl Failure {
     fn problem(&self) -> Problem {
         let status = self.status();
         let (kind, field) = match self {
-            Self::Refused(Refusal::Invalid(invalid)) => ("about:blank", Some(invalid.field.to_owned())),
-            Self::Refused(Refusal::Unfit(invalid)) => ("urn:berth:unfit", Some(invalid.field.to_owned())),
-            Self::Refused(refusal) => (status_and_kind(refusal).1, None),
+            Self::Refused(refusal) => (status_and_kind(refusal).1, field(refusal)),
             Self::Fault(fault) => ("about:blank", fault.field.clone()),
         };
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
@@ -78,11 +76,18 @@ impl Failure {
     }
 }
 
+fn field(refusal: &Refusal) -> Option<String> {
+    match refusal {
+        Refusal::Invalid(invalid) => Some(invalid.field.to_owned()),
+        _ => None,
+    }
+}
+
 /// The kind tells apart what shares a status; `about:blank` says no more than the status does.
 fn status_and_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
+        Refusal::Invalid(invalid) if invalid.is_unfit => (StatusCode::CONFLICT, "urn:berth:unfit"),
         Refusal::Invalid(_) => (StatusCode::BAD_REQUEST, "about:blank"),
-        Refusal::Unfit(_) => (StatusCode::CONFLICT, "urn:berth:unfit"),
         Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "about:blank"),
         Refusal::Conflict(_) => (StatusCode::CONFLICT, "urn:berth:conflict"),
         Refusal::KeyReused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "urn:berth:key-reused"),
@@ -183,7 +188,7 @@ mod tests {
         let shortage = Shortage::TooFew { wanted: 3, free: 1 };
         for (refusal, status) in [
             (Refusal::Invalid(Invalid::new("count", "must be 1 or more")), 400),
-            (Refusal::Unfit(Invalid::new("until", "has passed")), 409),
+            (Refusal::Invalid(Invalid::unfit("until", "has passed")), 409),
             (Refusal::NotFound(text()), 404),
             (Refusal::Conflict(text()), 409),
             (Refusal::KeyReused(text()), 422),

@@ -106,8 +106,10 @@ pub(super) struct Request<B = NoBody> {
 /// A route of which it is not said yet who answers. `W` is who asks, as the handler gets to know them.
 pub(super) struct Draft<W> {
     description: Description,
-    admit: fn(App, Access, &HeaderMap, Result<Shown, Refusal>) -> BoxFuture<'static, Result<W, Failure>>,
+    admit: Admit<W>,
 }
+
+type Admit<W> = fn(App, Access, &HeaderMap, Result<Shown, Refusal>) -> BoxFuture<'static, Result<W, Failure>>;
 
 /// Somebody who is about to log in.
 pub(super) struct Stranger {
@@ -188,11 +190,7 @@ impl Draft<App> {
         })
     }
 
-    fn admitting<W>(
-        self,
-        access: Access,
-        admit: fn(App, Access, &HeaderMap, Result<Shown, Refusal>) -> BoxFuture<'static, Result<W, Failure>>,
-    ) -> Draft<W> {
+    fn admitting<W>(self, access: Access, admit: Admit<W>) -> Draft<W> {
         Draft { description: Description { access, ..self.description }, admit }
     }
 }

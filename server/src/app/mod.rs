@@ -87,12 +87,8 @@ pub struct ReservationFilter {
 /// Why something was not done, by what the caller can do about it; the text says the remedy.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
-    /// Wrong in itself.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Well formed, but it does not fit how things stand: what time it is, who asks, what else is asked.
-    #[error(transparent)]
-    Unfit(Invalid),
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]
