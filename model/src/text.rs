@@ -5,12 +5,13 @@ use crate::account::{PasswordHash, Shell, SshKey};
 use crate::auth::Email;
 use crate::name::{CLAIMED, ROOTLIKE};
 use crate::ssh::Secret;
+use crate::wire::Page;
 use crate::{AccountName, GroupName, Labels, MachineName, PoolName, UidRange, UserName};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 /// One of the texts below, by its pattern and the most characters it has.
@@ -116,6 +117,29 @@ texts! {
     Labels, "Labels", also(ObjectBuilder::new().max_properties(Some(32)), "additionalProperties",
         json!({"type": "string", "pattern": "^[A-Za-z0-9_./-]*$", "maxLength": 63}))
         .property_names(Some(text("^[A-Za-z0-9_./-]+$", 63).build()));
+}
+
+/// Named after what is on it, since each kind of page is a schema of its own.
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+        let next = ObjectBuilder::new().schema_type(Type::String).description(Some(
+            "give it as `?cursor=` to get the page after this one; absent on the last one",
+        ));
+        let page = ObjectBuilder::new().property("items", items).property("next", next).required("items");
+        page.description(Some("One page of a list.")).into()
+    }
 }
 
 /// What bodies have to heed beside the kinds of their fields, to be added to the schemas of these names.

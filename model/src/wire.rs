@@ -44,7 +44,6 @@ pub struct Problem {
 
 /// One page of a list; give `next` as `?cursor=` to get the one after it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Page<T> {
     pub items: Vec<T>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,7 +62,7 @@ pub struct MachineCreate {
     #[cfg_attr(feature = "schema", schema(value_type = text::Host))]
     pub host: String,
     #[serde(default = "ssh_port")]
-    #[cfg_attr(feature = "schema", schema(minimum = 1))]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub port: u16,
     #[serde(default)]
     pub labels: Labels,
@@ -109,7 +108,7 @@ pub struct MachinePatch {
     #[cfg_attr(feature = "schema", schema(value_type = Option<text::Host>))]
     pub host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(minimum = 1))]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub port: Option<u16>,
     /// Another way to log in, as a whole: what it leaves out is forgotten, but for the host key, which stays pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -122,7 +122,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     if has_nul(body) {
         return Err(unreadable("a text in the body has a NUL (`\\u0000`); leave it out"));
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let body = whole_numbers(body);
+    let mut json = serde_json::Deserializer::from_slice(&body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         named(&path, &error.into_inner().to_string())
@@ -139,6 +140,45 @@ fn has_nul(body: &[u8]) -> bool {
         is_escaped = begins;
         begins && body[at + 1..].starts_with(b"u0000")
     })
+}
+
+/// To JSON `2.0` and `2` are one number, to serde they are not: the first is written as the second.
+fn whole_numbers(body: &[u8]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::with_capacity(body.len()), body);
+    while let Some(first) = rest.first() {
+        let length = match first {
+            b'"' => text_length(rest),
+            b'-' | b'0'..=b'9' => rest.iter().take_while(|byte| b"+-.eE0123456789".contains(byte)).count(),
+            _ => 1,
+        };
+        let (token, after) = rest.split_at(length);
+        let is_number = *first != b'"' && length > 1;
+        match is_number.then(|| whole(token)).flatten() {
+            Some(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            None => out.extend_from_slice(token),
+        }
+        rest = after;
+    }
+    out
+}
+
+/// From quote to quote, both of them included; to the end, if the second is missing.
+fn text_length(body: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let end = body.iter().skip(1).position(|byte| {
+        let ends = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(body.len(), |end| end + 2)
+}
+
+/// A number written with a fraction or an exponent that is a whole one, as far as it can be told exactly.
+fn whole(token: &[u8]) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let text = std::str::from_utf8(token).ok().filter(|text| text.contains(['.', 'e', 'E']))?;
+    let number: f64 = text.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
 fn unreadable(detail: impl Into<String>) -> Fault {
@@ -208,6 +248,17 @@ mod tests {
             let (_, detail) = wrong::<MachineCreate>(body);
             assert!(detail.contains(says), "{body}: {detail}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_however_they_are_written() {
+        let read = |text: &str| String::from_utf8(whole_numbers(text.as_bytes())).unwrap();
+        assert_eq!(read(r#"{"a":2.0,"b":[-1e3, 5]}"#), r#"{"a":2,"b":[-1000, 5]}"#);
+        for same in [r#"{"a":"2.0 \\" 3.0"}"#, r#"{"a":0.5}"#, r#"{"a":1e300}"#, r#"{"a":"2.0"#, "{\"a\":-}"]
+        {
+            assert_eq!(read(same), same);
+        }
+        assert!(parse::<MachineCreate>(br#"{"name":"a","host":"b","port":22.0}"#).is_ok());
     }
 
     #[test]

@@ -234,6 +234,7 @@ fn add_rule(schema: &mut Value, rule: Value) {
 /// What fits our integers and texts, which the kind of a field alone does not say.
 fn add_bounds(value: &mut Value) {
     if let Some(object) = value.as_object_mut() {
+        split_null(object);
         let most = match object.get("format").and_then(Value::as_str) {
             Some("int32") => Some(Value::from(u32::MAX)),
             Some("int64") => Some(Value::from(i64::MAX)),
@@ -250,6 +251,16 @@ fn add_bounds(value: &mut Value) {
         object.values_mut().for_each(add_bounds);
     } else if let Some(items) = value.as_array_mut() {
         items.iter_mut().for_each(add_bounds);
+    }
+}
+
+/// A format is one of texts: where there may be `null` instead, that is said beside it.
+fn split_null(object: &mut serde_json::Map<String, Value>) {
+    if object.get("type") == Some(&json!(["string", "null"]))
+        && let Some(format) = object.remove("format")
+    {
+        object.remove("type");
+        object.insert("anyOf".to_owned(), json!([{"type": "string", "format": format}, {"type": "null"}]));
     }
 }
 

@@ -12,8 +12,12 @@ impl Schemas {
     pub(super) fn of<T: ToSchema>(&mut self) -> RefOr<Schema> {
         let mut parts = Vec::new();
         T::schemas(&mut parts);
-        self.0.extend(parts);
-        self.0.insert(T::name().into_owned(), T::schema());
+        parts.push((T::name().into_owned(), T::schema()));
+        for (name, schema) in parts {
+            let same = self.0.get(&name).is_none_or(|known| *known == schema);
+            debug_assert!(same, "two schemas are called `{name}`");
+            self.0.insert(name, schema);
+        }
         Ref::from_schema_name(T::name()).into()
     }
 
