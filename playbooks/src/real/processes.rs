@@ -25,7 +25,7 @@ pub(super) fn of(uid: u32) -> io::Result<Vec<i32>> {
     Ok(found)
 }
 
-fn is_alive_as(status: &str, uid: u32) -> bool {
+pub(super) fn is_alive_as(status: &str, uid: u32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let dead = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));
     let uids = field("Uid:").unwrap_or_default();
@@ -53,7 +53,7 @@ pub(super) fn has_ids(ids: UidRange) -> io::Result<bool> {
 }
 
 /// Lines of a map: first one inside, first one outside, how many.
-fn covers(map: &str, ids: UidRange) -> bool {
+pub(super) fn covers(map: &str, ids: UidRange) -> bool {
     let mut ranges: Vec<(u64, u64)> = map
         .lines()
         .filter_map(|line| {
