@@ -8,7 +8,7 @@ mod error;
 mod filter;
 // Of the binary, for the fuzzer.
 #[cfg(fuzzing)]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod inventory;
 #[cfg(fuzzing)]
 #[allow(dead_code)]

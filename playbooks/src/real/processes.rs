@@ -59,7 +59,7 @@ pub(super) fn covers(map: &str, ids: UidRange) -> bool {
         .filter_map(|line| {
             let numbers: Vec<u64> = line.split_whitespace().map_while(|text| text.parse().ok()).collect();
             let [first, _, count] = numbers[..] else { return None };
-            Some((first, first + count))
+            Some((first, first.saturating_add(count)))
         })
         .collect();
     ranges.sort_unstable();
@@ -77,7 +77,14 @@ fn ids_are_there_if_the_maps_cover_them() {
     let ids: UidRange = "66000-99999".parse().unwrap();
     assert!(covers("         0          0 4294967295\n", ids));
     assert!(covers("70000 9 30000\n0 1000 1\n1 100000 69999\n", ids));
-    for less in ["", "0 0 65536\n", "0 0 70000\n70001 70001 100000\n", "nonsense", "0 0"] {
+    for less in [
+        "",
+        "0 0 65536\n",
+        "0 0 70000\n70001 70001 100000\n",
+        "nonsense",
+        "0 0",
+        "18446744073709551615 0 1\n",
+    ] {
         assert!(!covers(less, ids), "{less}");
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn shown() -> impl Filter<Extract = (Result<Shown, Refusal>,), Error 
     })
 }
 
-fn credential(headers: &HeaderMap) -> Result<Option<Shows>, Refusal> {
+pub(super) fn credential(headers: &HeaderMap) -> Result<Option<Shows>, Refusal> {
     let Some(header) = headers.get(AUTHORIZATION) else { return Ok(session(headers)) };
     let odd = || {
         Refusal::Unauthorised(

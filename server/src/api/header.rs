@@ -13,7 +13,7 @@ pub(super) fn idempotency_key()
         .map(|key: Option<String>| key.map(checked_key).transpose())
 }
 
-fn checked_key(key: String) -> Result<String, Fault> {
+pub(super) fn checked_key(key: String) -> Result<String, Fault> {
     let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if (1..=128).contains(&key.len()) && printable {
         return Ok(key);

@@ -12,6 +12,8 @@ mod error;
 mod events;
 mod guard;
 mod header;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod machines;
 mod meta;
 mod path;

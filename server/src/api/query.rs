@@ -128,6 +128,10 @@ fn pair(raw: &str) -> Result<(String, String), Fault> {
     let (name, value) = raw.split_once('=').unwrap_or((raw, ""));
     let read = |text: &str| decode(&text.replace('+', " "));
     match (read(name), read(value)) {
+        // No database keeps it, so nothing can be called that.
+        (Some(name), Some(value)) if value.contains('\0') => {
+            Err(Fault::field(&name, format!("the value of `{}` has a NUL in it", shown(&name))))
+        }
         (Some(name), Some(value)) => Ok((name, value)),
         (Some(name), None) => {
             Err(Fault::field(&name, format!("the value of `{}` is badly encoded", shown(&name))))
@@ -160,6 +164,7 @@ mod tests {
         assert_eq!(field_of(read("x").only(&[])), "x");
         assert_eq!(field_of(Query::parse("limit=1&limit=2")), "limit");
         assert_eq!(field_of(Query::parse("state=%f")), "state");
+        assert_eq!(field_of(Query::parse("cursor=a%00")), "cursor");
         assert!(read("").only(&[]).is_ok());
     }
 

@@ -4,6 +4,8 @@ mod machine_manager;
 
 use super::Routes;
 use crate::app::App;
+#[cfg(any(test, fuzzing))]
+pub(super) use machine_manager::law;
 
 pub(super) fn routes(app: &App) -> Routes {
     machine_manager::routes(app)
