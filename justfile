@@ -172,6 +172,11 @@ e2e: setup images _agent
 soak-clean: setup images _agent
     BERTH_SOAK=1 cargo test --workspace --test it clean -- --nocapture --test-threads=1
 
+# Kill servers and the database under load, again and again, and count the nine zeros. Takes some twenty minutes.
+soak-failover: setup images _agent
+    cargo build --workspace --all-targets
+    BERTH_SOAK=1 cargo test --workspace --test it failover -- --nocapture --test-threads=1
+
 # Put known bugs into a copy of the sources, one at a time, and see that a test fails for each.
 sabotage:
     cargo run --quiet --bin sabotage

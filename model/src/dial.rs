@@ -4,6 +4,10 @@ use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+/// Servers on one database: whichever answers will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dials(Vec<Dial>);
+
 /// `unix:/path/of/socket`, `https://host:port`, or `http://host:port` with a loopback host: an agent's credential would
 /// travel in clear, so it may not leave the machine. Made of letters that shells and service managers leave as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +66,7 @@ impl FromStr for Dial {
 
     fn from_str(text: &str) -> Result<Self, DialError> {
         let odd = || DialError::Odd(text.to_owned());
-        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"/._-+=,:@~[]".contains(&c);
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"/._-+=:@~[]".contains(&c);
         if !text.bytes().all(allowed) {
             return Err(odd());
         }
@@ -82,6 +86,37 @@ impl FromStr for Dial {
             Err(_) if !is_name(host) => Err(odd()),
             Ok(_) | Err(_) => Err(DialError::Exposed(host.to_owned())),
         }
+    }
+}
+
+impl Dials {
+    /// Never empty; the first is dialled first.
+    pub fn all(&self) -> &[Dial] {
+        &self.0
+    }
+
+    /// Whether one of them is known by a CA.
+    pub fn has_https(&self) -> bool {
+        self.0.iter().any(|dial| matches!(dial, Dial::Https { .. }))
+    }
+}
+
+impl fmt::Display for Dials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, dial) in self.0.iter().enumerate() {
+            f.write_str(if number == 0 { "" } else { "," })?;
+            dial.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Dials {
+    type Err = DialError;
+
+    /// With commas between them.
+    fn from_str(text: &str) -> Result<Self, DialError> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -110,6 +145,17 @@ fn https(authority: &str) -> Option<Dial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_servers_are_dialled_in_turn() {
+        let text = "https://a.example.org:8444,https://b.example.org:8444";
+        let several: Dials = text.parse().unwrap();
+        assert_eq!((several.all().len(), several.to_string().as_str()), (2, text));
+        assert!(several.has_https() && !"unix:/run/a.sock".parse::<Dials>().unwrap().has_https());
+        for bad in ["", ",", "https://a.example.org,", "https://a.example.org,http://b.example.org:80"] {
+            assert!(bad.parse::<Dials>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn plain_http_stays_on_the_machine() {

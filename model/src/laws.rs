@@ -2,7 +2,7 @@
 
 use crate::account::{Password, PasswordHash, Shell, SshKey};
 use crate::auth::{Email, Level};
-use crate::dial::Dial;
+use crate::dial::{Dial, Dials};
 use crate::machine::Uids;
 use crate::reservation::parse_end;
 use crate::ssh::AwaitedKey;
@@ -20,6 +20,7 @@ pub fn word(bytes: &[u8]) {
     times(text);
     same_again::<Labels>(text);
     same_again::<Email>(text);
+    same_again::<Dials>(text);
     same_again::<Level>(text);
     same_again::<MachineId>(text);
     for uids in

@@ -54,7 +54,7 @@ pub(crate) struct Values {
     #[arg(long, env = "BERTH_BEHIND_PROXY")]
     #[serde(default)]
     behind_proxy: bool,
-    /// A path (SQLite) or a `postgres://` URL [default: data/berth.db]
+    /// A path (SQLite) or a `postgres://` URL, which several servers may share [default: data/berth.db]
     #[arg(long, env = "BERTH_DATABASE", value_name = "PATH|URL", hide_env_values = true)]
     database: Option<String>,
     /// The static agent to put into containers and on machines reached over SSH; without it there is neither
