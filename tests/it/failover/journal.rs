@@ -77,11 +77,11 @@ impl Journal {
 
     /// Answers that should never be given, whatever is broken.
     pub(super) fn odd(&self) -> Vec<&str> {
-        let odd = |(_, answer)| match answer {
-            &Answer::Odd(ref why) => Some(why.as_str()),
+        let odd = self.answers().filter_map(|(_, answer)| match answer {
+            Answer::Odd(why) => Some(why.as_str()),
             Answer::Done(_) | Answer::Refused(_) | Answer::Unknown(_) => None,
-        };
-        self.answers().filter_map(odd).collect()
+        });
+        odd.collect()
     }
 
     /// The load, in words.
