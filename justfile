@@ -194,6 +194,23 @@ soak-failover: setup images _agent
 sabotage:
     cargo run --quiet --bin sabotage
 
+# Feed the parsers what nobody would think of: one TARGET of fuzz/targets, or all, for so many SECONDS each.
+fuzz TARGET="all" SECONDS="60": _packages _rust
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+    export CARGO_TARGET_DIR={{quote(CARGO_TARGET_DIR / "fuzz")}}
+    # What is fuzzed are the versions that are shipped.
+    cp Cargo.lock fuzz/Cargo.lock
+    targets={{quote(TARGET)}}
+    [ "$targets" != all ] || targets=$(cargo fuzz list)
+    for target in $targets; do
+        mkdir -p "fuzz/corpus/$target"
+        # There is no unsafe code of ours to watch, and sanitizers want another compiler.
+        cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+            -max_total_time={{quote(SECONDS)}} -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
+    done
+
 # Measure how fast reservations are made and taken away.
 bench: setup build images
     cargo run --release -p tests --bin bench
@@ -255,6 +272,7 @@ _packages:
     need "$(found dockerd)" docker.io
     need "$(found docker)" docker.io
     need "$(found cc)" gcc
+    need "$(found c++)" g++
     need "$(ls /usr/lib/*/libc.a 2>/dev/null || true)" libc6-dev
     need "$(found curl)" curl
     need "$(found pip3)" python3-pip

@@ -1,7 +1,7 @@
 //! What an agent dials.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Servers on one database: whichever answers will do.
@@ -78,12 +78,14 @@ impl FromStr for Dial {
         }
         let authority = text.strip_prefix("http://").ok_or_else(odd)?.trim_end_matches('/');
         let (host, port) = authority.rsplit_once(':').ok_or_else(odd)?;
-        port.parse::<u16>().map_err(|_| odd())?;
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
-            return Ok(Self::Http(authority.to_owned()));
+        let port: u16 = port.parse().map_err(|_| odd())?;
+        let authority = format!("{host}:{port}");
+        match authority.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self::Http(authority)),
+            Err(_) if host == "localhost" => Ok(Self::Http(authority)),
+            Err(_) if !is_name(host) => Err(odd()),
+            Ok(_) | Err(_) => Err(DialError::Exposed(host.to_owned())),
         }
-        Err(DialError::Exposed(host.to_owned()))
     }
 }
 
@@ -118,6 +120,10 @@ impl FromStr for Dials {
     }
 }
 
+fn is_name(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c))
+}
+
 /// The port of HTTPS where none is given.
 fn https(authority: &str) -> Option<Dial> {
     let (host, port) = match authority.strip_prefix('[') {
@@ -130,8 +136,7 @@ fn https(authority: &str) -> Option<Dial> {
         None => {
             let (host, port) =
                 authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
-            let is_name = host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c));
-            (is_name.then(|| host.to_ascii_lowercase()).filter(|host| !host.is_empty())?, port)
+            (is_name(host).then(|| host.to_ascii_lowercase())?, port)
         }
     };
     Some(Dial::Https { host, port: port.map_or(Ok(443), str::parse).ok()? })
@@ -167,7 +172,9 @@ mod tests {
         ] {
             assert_eq!(given.parse::<Dial>().map(|dial| dial.to_string()), Ok(means.to_owned()));
         }
-        assert_eq!("http://localhost:8080/".parse(), Ok(Dial::Http("localhost:8080".to_owned())));
+        for same in ["http://localhost:8080/", "http://localhost:+8080", "http://localhost:08080"] {
+            assert_eq!(same.parse(), Ok(Dial::Http("localhost:8080".to_owned())), "{same}");
+        }
         for exposed in ["http://10.0.0.1:80", "http://example.org:80", "http://127.0.0.1.example.org:80"] {
             assert!(matches!(exposed.parse::<Dial>(), Err(DialError::Exposed(_))), "{exposed}");
         }
@@ -187,6 +194,9 @@ mod tests {
             "http://127.0.0.1",
             "http://127.0.0.1:http",
             "127.0.0.1:80",
+            "http://::1:80",
+            "http://[[127.0.0.1]:80",
+            "http://:80",
         ] {
             assert!(matches!(bad.parse::<Dial>(), Err(DialError::Odd(_))), "{bad}");
         }
