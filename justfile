@@ -14,6 +14,9 @@ server := quote(CARGO_TARGET_DIR / "release/berth-server")
 quiet_once_built := if path_exists(CARGO_TARGET_DIR / "release/berth") == "true" { "--quiet" } else { "" }
 agent_target := arch() + "-unknown-linux-gnu"
 agent := quote(CARGO_TARGET_DIR / agent_target / "agent/berth-agent")
+# What attacks the API by its document, and where it is kept.
+schemathesis_version := "4.32.5"
+schemathesis := quote(env("XDG_CACHE_HOME", home_directory() / ".cache") / "berth/schemathesis")
 server_flags := "--listen " + listen + " --database data/berth.db --agent-listen unix:data/agent/agent.sock --agent-binary " + agent
 
 # List the recipes.
@@ -162,6 +165,16 @@ status: _cli
 test: setup images _agent
     cargo build --workspace --all-targets
     cargo test --workspace
+    {{just}} schemathesis --short
+
+# Write down what the API says of itself: `openapi.json`.
+openapi:
+    BERTH_WRITE_OPENAPI=1 cargo test --quiet -p tests --test it the_document_in_the_tree
+
+# Attack a server by its own document, as nobody, users, an admin and an agent. `just schemathesis --short` takes a minute.
+schemathesis *FLAGS: _schemathesis
+    cargo build --quiet --workspace --bins
+    {{schemathesis}}/bin/python tests/schemathesis/run.py --server {{quote(CARGO_TARGET_DIR / "debug/berth-server")}} {{FLAGS}}
 
 # Run only the tests that use real containers.
 e2e: setup images _agent
@@ -211,6 +224,19 @@ _agent:
 _cli:
     @cargo build {{quiet_once_built}} --release -p server -p cli
 
+# In a folder of its own, so that nothing of the system's Python is touched.
+[no-exit-message]
+_schemathesis:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [ "$({{schemathesis}}/bin/pip show schemathesis 2>/dev/null | grep ^Version)" = "Version: {{schemathesis_version}}" ]; then exit; fi
+    echo "installing schemathesis {{schemathesis_version}} into "{{schemathesis}}
+    if ! python3 -m venv {{schemathesis}} || ! {{schemathesis}}/bin/pip install --quiet schemathesis=={{schemathesis_version}}; then
+        echo "schemathesis could not be installed, so the API was not attacked: it takes python3-venv and a registry that answers \
+    pip (see above); run \`just schemathesis\` again then" >&2
+        exit 1
+    fi
+
 # Whether the process of data/server.pid is our server, and not another one that got its number.
 [no-exit-message]
 _running:
@@ -232,6 +258,7 @@ _packages:
     need "$(ls /usr/lib/*/libc.a 2>/dev/null || true)" libc6-dev
     need "$(found curl)" curl
     need "$(found pip3)" python3-pip
+    need "$(python3 -c 'import ensurepip' 2>/dev/null && echo there)" python3-venv
     need "$(found mmdebstrap)" mmdebstrap
     need "$(found ssh)" openssh-client
     need "$(found sshpass)" sshpass

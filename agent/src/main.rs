@@ -18,11 +18,12 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::{sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Makes the Unix accounts that a Berth server lends, and takes them away again in time, with or without the server.
 ///
-/// It touches only accounts it made itself. Log lines go to standard error; RUST_LOG sets how many.
+/// It touches only accounts it made itself. Log lines go to standard error; BERTH_LOG sets how many: `error` to `trace`.
 #[derive(Parser)]
 #[command(name = "berth-agent", version)]
 struct Cli {
@@ -90,8 +91,8 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let level = env::var("BERTH_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
     let Cli { places, command } = Cli::parse();
     match command {
         Command::Run { server, ca_file, join_token_file } => {

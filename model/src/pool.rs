@@ -38,6 +38,7 @@ pub struct Pool {
 
 /// What becomes of a machine when its reservation is over. After one with sudo it is recycled in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AfterUse {
     /// Everything its account left is removed, and the next one gets the same machine.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The whole of what the server wants of a machine; a newer generation replaces an older one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Spec {
     /// Which database this came from; a machine obeys one only.
     pub epoch: Epoch,
@@ -20,6 +21,7 @@ pub struct Spec {
 
 /// One account that should be there until `not_after`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AccountSpec {
     pub assignment: AssignmentId,
     /// What the holder names to have it extended.

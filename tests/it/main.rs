@@ -15,6 +15,7 @@ mod import;
 mod input;
 mod law;
 mod lifecycle;
+mod openapi;
 mod races;
 mod recycle;
 mod replace;

@@ -252,7 +252,7 @@ fn check_ca(server: &Dials, ca: Option<&str>) -> Result<(), Invalid> {
         return Err(Invalid::new("ca", "only an `https://` server is known by a CA: leave it out"));
     }
     if !tls::are_authorities(ca) {
-        return Err(Invalid::new(
+        return Err(Invalid::unfit(
             "ca",
             "give one certificate or more in PEM: each begins with `-----BEGIN CERTIFICATE-----`",
         ));

@@ -28,7 +28,7 @@ impl Desk {
             return Err(Invalid::new("image", "name one, such as `berth-debian`").into());
         }
         if body.spare > body.size {
-            return Err(Invalid::new("spare", format!("at most its `size`, {}", body.size)).into());
+            return Err(Invalid::unfit("spare", format!("at most its `size`, {}", body.size)).into());
         }
         let wanted = Pool {
             name,

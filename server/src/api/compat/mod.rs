@@ -2,9 +2,8 @@
 
 mod machine_manager;
 
-use super::Routes;
-use crate::app::App;
+use super::route::Route;
 
-pub(super) fn routes(app: &App) -> Routes {
-    machine_manager::routes(app)
+pub(super) fn routes() -> Vec<Route> {
+    machine_manager::routes()
 }
