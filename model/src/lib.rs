@@ -43,7 +43,7 @@ pub use uids::UidRange;
 pub struct Invalid {
     pub field: &'static str,
     pub why: String,
-    /// It is well formed, and does not fit how things stand: the time, who asks, or what else is asked.
+    /// It is well formed, and cannot be done all the same: for the time, who asks, or what else is asked.
     pub is_unfit: bool,
 }
 

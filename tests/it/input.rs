@@ -15,7 +15,7 @@ fn cases() -> Vec<(String, u16, Option<&'static str>)> {
         ("{".to_owned(), 400, None),
         ("[]".to_owned(), 400, None),
         ("null".to_owned(), 400, None),
-        (r#"{"username":"alice","duration":"1h"}"#.to_owned(), 409, Some("password")),
+        (r#"{"username":"alice","duration":"1h"}"#.to_owned(), 422, Some("password")),
         (r#"{"username":"alice","password":"pw"}"#.to_owned(), 400, Some("duration")),
         (r#"{"password":"pw","duration":"1h"}"#.to_owned(), 400, None),
         (format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), 400, None),

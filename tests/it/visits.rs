@@ -180,13 +180,13 @@ async fn a_bad_log_in_is_refused_by_field_and_registers_nothing() {
     ] {
         let body = json!({"name": "m1", "host": "192.0.2.1", "ssh": ssh});
         let (status, answer) = farm.send("POST", "/v1/machines", &body).await;
-        assert!(status == 400 && answer["field"] == field, "{ssh}: {status} {answer}");
+        assert!(matches!(status, 400 | 422) && answer["field"] == field, "{ssh}: {status} {answer}");
         assert!(!answer.to_string().contains("sesame"), "{answer}");
     }
     for host in ["169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"] {
         let body = json!({"name": "m1", "host": host, "ssh": {"password": "x"}});
         let (status, answer) = farm.send("POST", "/v1/machines", &body).await;
-        assert!(status == 400 && answer["field"] == "host", "{host}: {status} {answer}");
+        assert!(status == 422 && answer["field"] == "host", "{host}: {status} {answer}");
     }
     let behind = json!({"name": "m1", "host": "192.0.2.1", "ssh": {"password": "x", "jump": "nobody"}});
     let (status, answer) = farm.send("POST", "/v1/machines", &behind).await;

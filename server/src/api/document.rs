@@ -48,8 +48,8 @@ needed wherever `security` says so: a token (`Authorization: Bearer berth_…`),
 browser's session (`POST /v1/session`). `x-berth-access` says what it takes: the least role of the account, the least level \
 of its token. What belongs to somebody (`x-berth-owned`) is not there for others, admins apart.
 
-Errors are `application/problem+json` (RFC 9457). 400: the request is wrong by this document alone. 409: it is well formed, but \
-does not fit how things stand. A path that exists answers other methods with 405 and `Allow`; `GET` stands for `HEAD`, too.
+Errors are `application/problem+json` (RFC 9457). 400: the request is wrong by this document alone. 422: it is not, and still \
+nobody could do it. 409: it does not fit how things stand. A path that exists answers other methods with 405 and `Allow`; `GET` stands for `HEAD`, too.
 
 Operations under `/v1/agent` are served at the agents' door (`--agent-listen`) only, and everything else elsewhere only.";
 
@@ -119,7 +119,7 @@ fn refusals(description: &Description, has_body: bool) -> Vec<StatusCode> {
         has_body,
         &[StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE],
     );
-    when(description.is_keyed, &[StatusCode::UNPROCESSABLE_ENTITY]);
+    when(has_body || description.is_keyed, &[StatusCode::UNPROCESSABLE_ENTITY]);
     when(!description.is_lenient || is_held || has_body, &[StatusCode::SERVICE_UNAVAILABLE]);
     all.extend(description.wording.iter().flat_map(|own| own.statuses));
     all

@@ -86,7 +86,7 @@ fn field(refusal: &Refusal) -> Option<String> {
 /// The kind tells apart what shares a status; `about:blank` says no more than the status does.
 fn status_and_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
-        Refusal::Invalid(invalid) if invalid.is_unfit => (StatusCode::CONFLICT, "urn:berth:unfit"),
+        Refusal::Invalid(invalid) if invalid.is_unfit => (StatusCode::UNPROCESSABLE_ENTITY, "urn:berth:unfit"),
         Refusal::Invalid(_) => (StatusCode::BAD_REQUEST, "about:blank"),
         Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "about:blank"),
         Refusal::Conflict(_) => (StatusCode::CONFLICT, "urn:berth:conflict"),
@@ -188,7 +188,7 @@ mod tests {
         let shortage = Shortage::TooFew { wanted: 3, free: 1 };
         for (refusal, status) in [
             (Refusal::Invalid(Invalid::new("count", "must be 1 or more")), 400),
-            (Refusal::Invalid(Invalid::unfit("until", "has passed")), 409),
+            (Refusal::Invalid(Invalid::unfit("until", "has passed")), 422),
             (Refusal::NotFound(text()), 404),
             (Refusal::Conflict(text()), 409),
             (Refusal::KeyReused(text()), 422),
