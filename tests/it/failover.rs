@@ -13,8 +13,9 @@ mod zeros;
 use load::Load;
 use pair::Pair;
 use sight::Sight;
-use std::time::Duration;
 use tests::container::now;
+use tests::real::until;
+use zeros::{Fault, Zeros};
 
 /// Whether the long form is to be run, which takes many minutes.
 fn is_long() -> bool {
@@ -33,19 +34,20 @@ async fn nothing_is_lost_when_a_server_or_the_database_is_killed_under_load() {
     let sight = Sight::of(pair.lend(MACHINES).await);
     let load = Load::start(&pair, CLIENTS);
     let (rounds, between) = if is_long() { (8, BETWEEN_FAULTS_LONG) } else { (1, BETWEEN_FAULTS) };
+    let mut faults = Vec::new();
     for round in 0..rounds {
         let victim = round % 2;
         load.until_acknowledged(between).await;
         // Whoever has moved stays.
         let moving =
             sight.names().into_iter().enumerate().filter(|(number, _)| round > 0 || number % 2 == victim);
-        kill_a_server(&mut pair, &load, victim, moving.map(|(_, name)| name).collect()).await;
+        faults.push(kill_a_server(&mut pair, &load, victim, moving.map(|(_, name)| name).collect()).await);
         load.until_acknowledged(between).await;
         pair.start_server(victim).await;
-        kill_the_database(&mut pair, &load).await;
+        faults.push(kill_the_database(&mut pair, &load).await);
         load.until_acknowledged(between).await;
         if is_long() {
-            stop_a_server_short(&pair, &load, 1 - victim).await;
+            faults.push(stop_a_server_short(&pair, &load, 1 - victim).await);
             load.until_acknowledged(between).await;
         }
     }
@@ -53,13 +55,13 @@ async fn nothing_is_lost_when_a_server_or_the_database_is_killed_under_load() {
     pair.until_quiet().await;
     println!("{}", journal.reached());
     assert!(journal.odd().is_empty(), "{:#?}", journal.odd());
-    let zeros = zeros::Zeros::of(&pair, &journal, sight.close()).await;
+    let zeros = Zeros::of(&pair, &journal, &faults, sight.close()).await;
     println!("{zeros}");
     assert!(zeros.are_zero(), "{zeros:#?}");
 }
 
 /// How long nobody is served is measured, and printed.
-async fn kill_a_server(pair: &mut Pair, load: &Load, victim: usize, moving: Vec<String>) {
+async fn kill_a_server(pair: &mut Pair, load: &Load, victim: usize, moving: Vec<String>) -> Fault {
     let killed_at = now();
     pair.kill_server(victim);
     load.until_ready_after(killed_at).await;
@@ -70,9 +72,10 @@ async fn kill_a_server(pair: &mut Pair, load: &Load, victim: usize, moving: Vec<
         "a server was killed: the next answer came after {served:#}, the next account after {ready:#}, \
          and all its machines had been heard by the other after {heard:#}"
     );
+    Fault { began: killed_at, ended: now() }
 }
 
-async fn kill_the_database(pair: &mut Pair, load: &Load) {
+async fn kill_the_database(pair: &mut Pair, load: &Load) -> Fault {
     let killed_at = now();
     pair.cluster.crash();
     load.until_unknown_after(killed_at).await;
@@ -83,17 +86,19 @@ async fn kill_the_database(pair: &mut Pair, load: &Load) {
     println!(
         "the database was killed, and started again: the next answer came after {served:#}, the next account after {ready:#}"
     );
+    Fault { began: killed_at, ended: now() }
 }
 
 /// It is there, and holds what it holds, but does nothing.
-async fn stop_a_server_short(pair: &Pair, load: &Load, victim: usize) {
+async fn stop_a_server_short(pair: &Pair, load: &Load, victim: usize) -> Fault {
     let stopped_at = now();
     pair.signal(victim, "STOP");
     load.until_ready_after(stopped_at).await;
     let (served, ready) = load.gaps_after(stopped_at);
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    until("PostgreSQL has ended its line", async || pair.lines() == 1).await;
     pair.signal(victim, "CONT");
     println!(
         "a server was stopped for a while: the next answer came after {served:#}, the next account after {ready:#}"
     );
+    Fault { began: stopped_at, ended: now() }
 }

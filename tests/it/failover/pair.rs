@@ -84,7 +84,13 @@ impl Pair {
             &format!("127.0.0.1:{agents_port}"),
         ]);
         server.args(["--requests-per-second", "1000000", "--agent-binary"]).arg(agent_binary());
-        server.arg("--secrets-key").arg(key).current_dir(folder).stdout(Stdio::null()).stderr(log);
+        server
+            .arg("--secrets-key")
+            .arg(key)
+            .env("NO_COLOR", "1")
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(log);
         *child = Some(server.spawn().expect("the server is built: run the tests with `just test`"));
     }
 
@@ -190,6 +196,12 @@ impl Pair {
                 == names.len()
         };
         until("all machines are heard", are_heard).await;
+    }
+
+    /// How many servers PostgreSQL believes to live.
+    pub(super) fn lines(&self) -> usize {
+        let locks = "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = 4212201";
+        self.cluster.rows(&self.database, locks).len()
     }
 
     /// Ends what is still there, and waits until database, agents and machines agree.

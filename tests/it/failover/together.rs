@@ -164,3 +164,26 @@ async fn servers_that_start_at_once_make_the_tables_once() {
     let epochs: BTreeSet<_> = epochs.into_iter().map(|epoch| epoch.unwrap().to_string()).collect();
     assert_eq!(epochs.len(), 1);
 }
+
+/// PostgreSQL ends the line of a server that says nothing. What was its work is done by the other, and stays so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_is_followed() {
+    let pair = Pair::start().await;
+    let pool = json!({"provider": "simulated", "image": "", "size": 2});
+    let (status, said) = pair.send(0, "PUT", "/v1/pools/p", &pool).await;
+    assert_eq!(status, 200, "{said}");
+    pair.until_free(0, 2).await;
+    let claimant = || pair.cluster.rows(&pair.database, "SELECT server FROM claim WHERE thing = 'pool p'");
+    let before = claimant();
+    let has_line = |server| pair.log(server).contains(&format!("number={}\n", before[0]));
+    let still = usize::from(!has_line(0));
+    assert!(has_line(still) && !has_line(1 - still), "one of them has it");
+    pair.signal(still, "STOP");
+    until("the other has it", async || claimant() != before).await;
+    let after = claimant();
+    pair.until_free(1 - still, 2).await;
+    pair.signal(still, "CONT");
+    until("it has noticed", async || pair.log(still).contains("the line to the other servers is down")).await;
+    pair.until_free(still, 2).await;
+    assert_eq!(claimant(), after);
+}

@@ -15,6 +15,9 @@ use tests::ours;
 
 /// Nobody gets in so long after the end.
 const T_LOCK: Duration = Duration::from_secs(5);
+/// So long after a fault all agree again. Until then a machine may not have heard that somebody was to go before his time; that
+/// his time is up it knows by itself.
+const T_CONV: Duration = Duration::from_secs(30);
 /// Clocks may differ by so much.
 const EPSILON: Duration = Duration::from_secs(2);
 
@@ -38,6 +41,12 @@ pub(super) struct Zeros {
     secrets: Vec<String>,
 }
 
+/// For so long nobody, or not everybody, was served.
+pub(super) struct Fault {
+    pub(super) began: Timestamp,
+    pub(super) ended: Timestamp,
+}
+
 struct Row {
     id: String,
     username: String,
@@ -56,7 +65,12 @@ struct Seat {
 }
 
 impl Zeros {
-    pub(super) async fn of(pair: &Pair, journal: &Journal, (machines, seen): (Vec<Machine>, Seen)) -> Self {
+    pub(super) async fn of(
+        pair: &Pair,
+        journal: &Journal,
+        faults: &[Fault],
+        (machines, seen): (Vec<Machine>, Seen),
+    ) -> Self {
         let mut zeros = Self::default();
         let (rows, seats) = (rows(pair), seats(pair));
         zeros.compare(journal, &rows);
@@ -67,7 +81,7 @@ impl Zeros {
                 ours(&machine.host).into_iter().map(|left| format!("{}: {left}", machine.name))
             })
             .collect();
-        zeros.times(journal, &rows, &seats, &seen);
+        zeros.times(journal, faults, (&rows, &seats), &seen);
         zeros.record(pair, &rows).await;
         zeros.secrets(pair).await;
         zeros
@@ -146,7 +160,7 @@ impl Zeros {
     }
 
     /// When accounts were there, against when they had to be.
-    fn times(&mut self, journal: &Journal, rows: &[Row], seats: &[Seat], seen: &Seen) {
+    fn times(&mut self, journal: &Journal, faults: &[Fault], (rows, seats): (&[Row], &[Seat]), seen: &Seen) {
         let released: BTreeSet<&str> = journal
             .entries
             .iter()
@@ -168,7 +182,8 @@ impl Zeros {
                 [row.ended_at, seat.given_up_at].into_iter().flatten().fold(row.expires_at, Timestamp::min);
             let about = format!("{} on {}", row.username, seat.machine);
             let stay = seen.stays.get(&(seat.machine.clone(), seat.uid));
-            if let Some(stay) = stay.filter(|stay| stay.last > end + T_LOCK + seen.blur) {
+            let latest = if end < row.expires_at { latest(end, faults) } else { end + T_LOCK };
+            if let Some(stay) = stay.filter(|stay| stay.last > latest + seen.blur) {
                 self.late.push(format!("{about}: until {}, its end was {end}", stay.last));
             }
             let Some(ready_at) = seat.ready_at else { continue };
@@ -227,6 +242,12 @@ impl Zeros {
         }
         self.secrets.extend(found_below(&pair.cluster.folder.join("data"), &canaries().collect::<Vec<_>>()));
     }
+}
+
+/// When somebody has to be gone who was to go before his time.
+fn latest(end: Timestamp, faults: &[Fault]) -> Timestamp {
+    let disturbing = faults.iter().filter(|fault| fault.began <= end + T_LOCK && end <= fault.ended);
+    disturbing.map(|fault| fault.ended + T_CONV).fold(end + T_LOCK, Timestamp::max)
 }
 
 /// Files of the database, its log of writes included, that hold one of these.
@@ -339,7 +360,9 @@ mod forged {
         let mut zeros = Zeros::default();
         zeros.compare(&journal(), rows);
         zeros.double(seats, seen);
-        zeros.times(&journal(), rows, seats, seen);
+        // While the second fault lasts u was to go, but not by the end of the time.
+        let fault = |began, ended| Fault { began: at(began), ended: at(ended) };
+        zeros.times(&journal(), &[fault(0, 1), fault(60, 70)], (rows, seats), seen);
         zeros.all().into_iter().filter(|(_, found)| !found.is_empty()).map(|(name, _)| name).collect()
     }
 
@@ -357,5 +380,9 @@ mod forged {
         assert_eq!(found(&[good()], &[had()], &seen(2, 40)), ["early"]);
         assert_eq!(found(&[good()], &[had()], &seen(10, 50)), ["early"], "it was called ready");
         assert_eq!(found(&[good()], &[had()], &seen(2, 56)), ["late"]);
+        let (during, after) = (|| row("u", Some(65)), || seat(66_000, 2, 130));
+        assert_eq!(found(&[during()], &[after()], &seen(2, 99)), none, "nobody could say so");
+        assert_eq!(found(&[during()], &[after()], &seen(2, 101)), ["late"]);
+        assert_eq!(found(&[row("u", Some(90))], &[after()], &seen(2, 96)), ["late"], "it knew by itself");
     }
 }
