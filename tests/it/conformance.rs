@@ -51,6 +51,17 @@ fn keys(home: Home) -> Option<Vec<u8>> {
 }
 
 #[test]
+fn a_home_of_somebody_else_with_the_name_stays() {
+    both(|host| {
+        host.home_create(&who(66_000), b"key\n").unwrap();
+        assert!(host.keys_write(&who(66_001), b"other\n").is_err());
+        host.keys_remove(&who(66_001)).unwrap();
+        host.home_remove(&who(66_001)).unwrap();
+        assert_eq!(keys(host.home(&who(66_000)).unwrap()).unwrap(), b"key\n");
+    });
+}
+
+#[test]
 fn a_ledger_is_absent_until_written() {
     both(|host| {
         assert_eq!(host.read_ledger().unwrap(), None);

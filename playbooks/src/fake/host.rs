@@ -87,26 +87,28 @@ impl Host for FakeHost {
     }
 
     fn home_remove(&mut self, who: &Who) -> io::Result<()> {
-        let name = who.name.to_string();
+        let who = who.clone();
         self.change(move |world| {
-            world.homes.remove(&name);
+            let home = world.homes.get(who.name.as_str());
+            if home.is_some_and(|home| home.unfinished || home.owner == who.uid) {
+                world.homes.remove(who.name.as_str());
+            }
             Ok(())
         })
     }
 
     fn keys_write(&mut self, who: &Who, keys: &[u8]) -> io::Result<()> {
-        let (name, keys) = (who.name.to_string(), keys.to_vec());
+        let (who, keys) = (who.clone(), keys.to_vec());
         self.store(move |world| {
-            let home = world.homes.get_mut(&name).ok_or(io::ErrorKind::NotFound)?;
-            home.keys = Some(keys);
+            own_home(world, &who).ok_or(io::ErrorKind::NotFound)?.keys = Some(keys);
             Ok(())
         })
     }
 
     fn keys_remove(&mut self, who: &Who) -> io::Result<()> {
-        let name = who.name.to_string();
+        let who = who.clone();
         self.change(move |world| {
-            if let Some(home) = world.homes.get_mut(&name) {
+            if let Some(home) = own_home(world, &who) {
                 home.keys = None;
             }
             Ok(())
@@ -262,4 +264,9 @@ impl Host for FakeHost {
         self.state().told.push((who.uid, text.to_owned()));
         Ok(())
     }
+}
+
+/// One that bears the name and belongs to somebody else is none.
+fn own_home<'a>(world: &'a mut World, who: &Who) -> Option<&'a mut FakeHome> {
+    world.homes.get_mut(who.name.as_str()).filter(|home| home.owner == who.uid)
 }
