@@ -254,8 +254,7 @@ mod tests {
     fn whole_numbers_are_whole_however_they_are_written() {
         let read = |text: &str| String::from_utf8(whole_numbers(text.as_bytes())).unwrap();
         assert_eq!(read(r#"{"a":2.0,"b":[-1e3, 5]}"#), r#"{"a":2,"b":[-1000, 5]}"#);
-        for same in [r#"{"a":"2.0 \" 3.0"}"#, r#"{"a":0.5}"#, r#"{"a":1e300}"#, r#"{"a":"2.0"#, "{\"a\":-}"]
-        {
+        for same in [r#"{"a":"2.0 \" 3.0"}"#, r#"{"a":0.5}"#, r#"{"a":1e300}"#, r#"{"a":"2.0"#, "{\"a\":-}"] {
             assert_eq!(read(same), same);
         }
         assert!(parse::<MachineCreate>(br#"{"name":"a","host":"b","port":22.0}"#).is_ok());

@@ -86,7 +86,9 @@ fn field(refusal: &Refusal) -> Option<String> {
 /// The kind tells apart what shares a status; `about:blank` says no more than the status does.
 fn status_and_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
-        Refusal::Invalid(invalid) if invalid.is_unfit => (StatusCode::UNPROCESSABLE_ENTITY, "urn:berth:unfit"),
+        Refusal::Invalid(invalid) if invalid.is_unfit => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "urn:berth:unfit")
+        }
         Refusal::Invalid(_) => (StatusCode::BAD_REQUEST, "about:blank"),
         Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "about:blank"),
         Refusal::Conflict(_) => (StatusCode::CONFLICT, "urn:berth:conflict"),

@@ -67,7 +67,10 @@ async fn a_ca_that_is_none_is_refused() {
     let ca = Authority::new().pem();
     for (dials, ca) in [("https://localhost:1", "nonsense"), ("unix:/run/berth/agent.sock", ca.as_str())] {
         let refused = machine.client.machine_adopt(&machine.name, dials, Some(ca)).await.unwrap_err();
-        assert!(matches!(refused.status(), Some(400 | 422)) && refused.to_string().contains("`ca`"), "{refused}");
+        assert!(
+            matches!(refused.status(), Some(400 | 422)) && refused.to_string().contains("`ca`"),
+            "{refused}"
+        );
     }
     assert_eq!(machine.adoption().await, None);
 }
