@@ -185,9 +185,31 @@ e2e: setup images _agent
 soak-clean: setup images _agent
     BERTH_SOAK=1 cargo test --workspace --test it clean -- --nocapture --test-threads=1
 
+# Kill servers and the database under load, again and again, and count the nine zeros. Takes some twenty minutes.
+soak-failover: setup images _agent
+    cargo build --workspace --all-targets
+    BERTH_SOAK=1 cargo test --workspace --test it failover -- --nocapture --test-threads=1
+
 # Put known bugs into a copy of the sources, one at a time, and see that a test fails for each.
 sabotage:
     cargo run --quiet --bin sabotage
+
+# Feed the parsers what nobody would think of: one TARGET of fuzz/targets, or all, for so many SECONDS each.
+fuzz TARGET="all" SECONDS="60": _packages _rust
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+    export CARGO_TARGET_DIR={{quote(CARGO_TARGET_DIR / "fuzz")}}
+    # What is fuzzed are the versions that are shipped.
+    cp Cargo.lock fuzz/Cargo.lock
+    targets={{quote(TARGET)}}
+    [ "$targets" != all ] || targets=$(cargo fuzz list)
+    for target in $targets; do
+        mkdir -p "fuzz/corpus/$target"
+        # There is no unsafe code of ours to watch, and sanitizers want another compiler.
+        cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+            -max_total_time={{quote(SECONDS)}} -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
+    done
 
 # Measure how fast reservations are made and taken away.
 bench: setup build images
@@ -250,6 +272,7 @@ _packages:
     need "$(found dockerd)" docker.io
     need "$(found docker)" docker.io
     need "$(found cc)" gcc
+    need "$(found c++)" g++
     need "$(ls /usr/lib/*/libc.a 2>/dev/null || true)" libc6-dev
     need "$(found curl)" curl
     need "$(found pip3)" python3-pip

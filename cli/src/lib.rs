@@ -6,8 +6,21 @@ mod client;
 mod client_tests;
 mod error;
 mod filter;
+// Of the binary, for the fuzzer.
+#[cfg(fuzzing)]
+#[allow(dead_code, unused_imports)]
+mod inventory;
+#[cfg(fuzzing)]
+#[allow(dead_code)]
+mod labels;
 
 pub use answer::Answer;
 pub use client::{Client, is_private_enough};
 pub use error::Error;
 pub use filter::{EventFilter, MachineFilter, ReservationFilter, Slice, phase_word};
+
+/// See `fuzz/targets`.
+#[cfg(fuzzing)]
+pub fn inventory_law(bytes: &[u8]) {
+    inventory::laws::listed(bytes);
+}

@@ -12,10 +12,15 @@ pub mod cleaning;
 pub mod dial;
 pub mod duration;
 pub mod id;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 pub mod machine;
 pub mod name;
 pub mod phase;
 pub mod pool;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 pub mod report;
 pub mod reservation;
 pub mod session;

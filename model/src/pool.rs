@@ -30,6 +30,8 @@ pub struct Pool {
     pub grace: SignedDuration,
     /// Until then whatever is missing is taken for lost, however much it is.
     pub losses_accepted_until: Option<Timestamp>,
+    /// Where its machines were made, if they cannot be seen from elsewhere.
+    pub home: Option<String>,
     /// Why the last round did not get on, for listings.
     pub problem: Option<String>,
 }

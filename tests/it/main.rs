@@ -8,6 +8,7 @@ mod agent;
 mod clean;
 mod conformance;
 mod e2e;
+mod failover;
 mod faults;
 mod fencing;
 mod import;

@@ -22,7 +22,7 @@ pub(super) fn shown(peer: Peer, headers: &HeaderMap) -> Result<Shown, Refusal> {
     })
 }
 
-fn credential(headers: &HeaderMap) -> Result<Option<Shows>, Refusal> {
+pub(super) fn credential(headers: &HeaderMap) -> Result<Option<Shows>, Refusal> {
     let Some(header) = headers.get(AUTHORIZATION) else { return Ok(session(headers)) };
     let odd = || {
         Refusal::Unauthorised(

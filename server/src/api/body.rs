@@ -108,7 +108,7 @@ async fn collect<B: Buf>(stream: impl Stream<Item = Result<B, warp::Error>>) -> 
     Ok(body.into())
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     match body.trim_ascii_start().first() {
         None => {
             return Err(unreadable("the body is empty; send a JSON object, such as `{\"name\": \"value\"}`"));

@@ -13,7 +13,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fau
     checked_key(key.to_str().unwrap_or_default().to_owned()).map(Some)
 }
 
-fn checked_key(key: String) -> Result<String, Fault> {
+pub(super) fn checked_key(key: String) -> Result<String, Fault> {
     let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if (1..=128).contains(&key.len()) && printable {
         return Ok(key);

@@ -15,6 +15,8 @@ mod error;
 mod events;
 mod guard;
 mod header;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod machines;
 mod meta;
 mod parameter;

@@ -41,6 +41,7 @@ impl Desk {
             spare: body.spare,
             grace: parse_grace(body.grace)?,
             losses_accepted_until: None,
+            home: None,
             problem: None,
         };
         let pool = self.store.pool_put(wanted, self.hub().clock.now()).await?;

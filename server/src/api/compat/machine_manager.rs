@@ -497,5 +497,9 @@ fn status(failure: &Failure) -> StatusCode {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+mod law;
+#[cfg(any(test, fuzzing))]
+pub(in crate::api) use law::law;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 mod machine_manager;
 
 use super::route::Route;
+#[cfg(any(test, fuzzing))]
+pub(super) use machine_manager::law;
 
 pub(super) fn routes() -> Vec<Route> {
     machine_manager::routes()
