@@ -232,6 +232,12 @@ impl Farm {
 
     /// Registers a machine and starts its agent.
     pub async fn add_machine(&mut self, name: &str) {
+        self.enrol(name).await;
+        self.start_agent(self.machines.len() - 1);
+    }
+
+    /// Registers a machine whose agent enrols and does not start.
+    pub async fn enrol(&mut self, name: &str) {
         let body = MachineCreate {
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
@@ -246,7 +252,6 @@ impl Farm {
         let mut identity = Identity::new(&address).unwrap();
         identity.enrol(&mut Link::new(&address).unwrap(), token).await.unwrap();
         self.machines.push(Lent { name: name.to_owned(), host: FakeHost::new(), identity, agent: None });
-        self.start_agent(self.machines.len() - 1);
     }
 
     pub async fn add_machines(&mut self, count: usize) {
