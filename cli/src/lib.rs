@@ -6,8 +6,10 @@ mod client;
 mod client_tests;
 mod error;
 mod filter;
+mod stream;
 
 pub use answer::Answer;
 pub use client::{Client, is_private_enough};
 pub use error::Error;
 pub use filter::{EventFilter, MachineFilter, ReservationFilter, Slice, phase_word};
+pub use stream::EventStream;

@@ -5,9 +5,11 @@
 mod accounts;
 mod adopt;
 mod agent;
+mod backup;
 mod clean;
 mod conformance;
 mod e2e;
+mod events;
 mod faults;
 mod fencing;
 mod import;

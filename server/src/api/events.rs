@@ -3,22 +3,37 @@
 use super::error::{Answer, Fault};
 use super::query::{Query, query};
 use super::{Routes, answered, desk, get, ok};
-use crate::app::{App, Desk};
+use crate::app::{App, Desk, News};
 use crate::store::EventFilter;
+use futures_util::{Stream, StreamExt};
 use model::auth::Deed;
-use warp::Filter;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::sync::watch;
+use warp::http::HeaderMap;
+use warp::http::header::ACCEPT;
+use warp::sse::{self, Event};
+use warp::{Filter, Reply};
 
 pub(super) fn routes(app: &App) -> Routes {
     warp::path!("events")
         .and(get())
         .and(desk(app, Deed::Audit))
         .and(query(&["after", "cursor", "limit", "machine", "reservation", "actor", "kind"]))
-        .then(list)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Stop>())
+        .then(list_or_stream)
         .map(answered(app, "GET /v1/events"))
         .boxed()
 }
 
-async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
+/// Whether the server stops: a stream ends then.
+#[derive(Clone)]
+pub(super) struct Stop(pub(super) watch::Receiver<bool>);
+
+async fn list_or_stream(desk: Desk, query: Result<Query, Fault>, headers: HeaderMap, stop: Stop) -> Answer {
     let query = query?;
     let filter = EventFilter {
         machine: query.owned("machine"),
@@ -26,7 +41,52 @@ async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
         actor: query.owned("actor"),
         kind: query.owned("kind"),
     };
-    ok(desk.events(after(&query)?, filter, query.limit()?).await?)
+    if !wants_stream(&headers) {
+        return ok(desk.events(after(&query)?, filter, query.limit()?).await?);
+    }
+    if query.text("limit").is_some() {
+        return Err(Fault::field("limit", "a stream has no pages").into());
+    }
+    // What a browser that lost its connection heard last is newer than the address it began with.
+    let after = last_heard(&headers)?.or(after(&query)?);
+    let news = desk.follow(after, filter, stop.0).await?.map(worded);
+    Ok(sse::reply(Shared(Mutex::new(Box::pin(news)))).into_response())
+}
+
+/// Warp shares what it streams between threads, though only one polls it.
+struct Shared<S>(Mutex<Pin<Box<S>>>);
+
+impl<S: Stream> Stream for Shared<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(cx)
+    }
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let mut kinds = accepted.flat_map(|accept| accept.split(','));
+    kinds.any(|kind| kind.split(';').next().unwrap_or_default().trim() == "text/event-stream")
+}
+
+fn last_heard(headers: &HeaderMap) -> Result<Option<i64>, Fault> {
+    const HEADER: &str = "Last-Event-ID";
+    let Some(header) = headers.get(HEADER).filter(|header| !header.is_empty()) else { return Ok(None) };
+    let number = header.to_str().ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| Fault::field(HEADER, format!("`{HEADER}` must be the number of an event")))
+}
+
+fn worded(news: News) -> Result<Event, Infallible> {
+    Ok(match news {
+        // Made of strings and numbers, so that it can always be written.
+        News::Event(event) => {
+            let data = serde_json::to_string(&event).unwrap_or_default();
+            Event::default().id(event.seq.to_string()).data(data)
+        }
+        // Without data it is no event, and yet the number counts for whoever comes back.
+        News::Beat(seen) => Event::default().comment("").id(seen.to_string()),
+    })
 }
 
 /// The number of the last event somebody has seen. A page's `next` is such a number too.
@@ -41,6 +101,27 @@ fn after(query: &Query) -> Result<Option<i64>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_accepts_a_stream_gets_one() {
+        let headers = |name: &'static str, value: &str| {
+            HeaderMap::from_iter([(name.parse::<warp::http::HeaderName>().unwrap(), value.parse().unwrap())])
+        };
+        for (accept, wants) in [
+            ("text/event-stream", true),
+            ("application/json, text/event-stream;q=0.9", true),
+            ("*/*", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(wants_stream(&headers("accept", accept)), wants, "{accept}");
+        }
+        assert_eq!(last_heard(&headers("last-event-id", "7")), Ok(Some(7)));
+        assert_eq!(last_heard(&headers("last-event-id", "")), Ok(None));
+        assert_eq!(
+            last_heard(&headers("last-event-id", "x")).unwrap_err().field.as_deref(),
+            Some("Last-Event-ID")
+        );
+    }
 
     #[test]
     fn a_cursor_is_the_number_of_an_event() {

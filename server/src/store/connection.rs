@@ -33,7 +33,11 @@ impl Connector {
         Self { url: url.to_owned() }
     }
 
-    fn is_postgres(&self) -> bool {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres://") || self.url.starts_with("postgresql://")
     }
 
