@@ -14,6 +14,9 @@ server := quote(CARGO_TARGET_DIR / "release/berth-server")
 quiet_once_built := if path_exists(CARGO_TARGET_DIR / "release/berth") == "true" { "--quiet" } else { "" }
 agent_target := arch() + "-unknown-linux-gnu"
 agent := quote(CARGO_TARGET_DIR / agent_target / "agent/berth-agent")
+# What attacks the API by its document, and where it is kept.
+schemathesis_version := "4.32.5"
+schemathesis := quote(env("XDG_CACHE_HOME", home_directory() / ".cache") / "berth/schemathesis")
 server_flags := "--listen " + listen + " --database data/berth.db --agent-listen unix:data/agent/agent.sock --agent-binary " + agent
 
 # List the recipes.
@@ -162,6 +165,16 @@ status: _cli
 test: setup images _agent
     cargo build --workspace --all-targets
     cargo test --workspace
+    {{just}} schemathesis --short
+
+# Write down what the API says of itself: `openapi.json`.
+openapi:
+    BERTH_WRITE_OPENAPI=1 cargo test --quiet -p tests --test it the_document_in_the_tree
+
+# Attack a server by its own document, as nobody, users, an admin and an agent. `just schemathesis --short` takes a minute.
+schemathesis *FLAGS: _schemathesis
+    cargo build --quiet --workspace --bins
+    {{schemathesis}}/bin/python tests/schemathesis/run.py --server {{quote(CARGO_TARGET_DIR / "debug/berth-server")}} {{FLAGS}}
 
 # Run only the tests that use real containers.
 e2e: setup images _agent
@@ -172,9 +185,31 @@ e2e: setup images _agent
 soak-clean: setup images _agent
     BERTH_SOAK=1 cargo test --workspace --test it clean -- --nocapture --test-threads=1
 
+# Kill servers and the database under load, again and again, and count the nine zeros. Takes some twenty minutes.
+soak-failover: setup images _agent
+    cargo build --workspace --all-targets
+    BERTH_SOAK=1 cargo test --workspace --test it failover -- --nocapture --test-threads=1
+
 # Put known bugs into a copy of the sources, one at a time, and see that a test fails for each.
 sabotage:
     cargo run --quiet --bin sabotage
+
+# Feed the parsers what nobody would think of: one TARGET of fuzz/targets, or all, for so many SECONDS each.
+fuzz TARGET="all" SECONDS="60": _packages _rust
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+    export CARGO_TARGET_DIR={{quote(CARGO_TARGET_DIR / "fuzz")}}
+    # What is fuzzed are the versions that are shipped.
+    cp Cargo.lock fuzz/Cargo.lock
+    targets={{quote(TARGET)}}
+    [ "$targets" != all ] || targets=$(cargo fuzz list)
+    for target in $targets; do
+        mkdir -p "fuzz/corpus/$target"
+        # There is no unsafe code of ours to watch, and sanitizers want another compiler.
+        cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+            -max_total_time={{quote(SECONDS)}} -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
+    done
 
 # Measure how fast reservations are made and taken away.
 bench: setup build images
@@ -221,6 +256,19 @@ _agent:
 _cli:
     @cargo build {{quiet_once_built}} --release -p server -p cli
 
+# In a folder of its own, so that nothing of the system's Python is touched.
+[no-exit-message]
+_schemathesis:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [ "$({{schemathesis}}/bin/pip show schemathesis 2>/dev/null | grep ^Version)" = "Version: {{schemathesis_version}}" ]; then exit; fi
+    echo "installing schemathesis {{schemathesis_version}} into "{{schemathesis}}
+    if ! python3 -m venv {{schemathesis}} || ! {{schemathesis}}/bin/pip install --quiet schemathesis=={{schemathesis_version}}; then
+        echo "schemathesis could not be installed, so the API was not attacked: it takes python3-venv and a registry that answers \
+    pip (see above); run \`just schemathesis\` again then" >&2
+        exit 1
+    fi
+
 # Whether the process of data/server.pid is our server, and not another one that got its number.
 [no-exit-message]
 _running:
@@ -243,9 +291,11 @@ _packages:
     need "$(found dockerd)" docker.io
     need "$(found docker)" docker.io
     need "$(found cc)" gcc
+    need "$(found c++)" g++
     need "$(ls /usr/lib/*/libc.a 2>/dev/null || true)" libc6-dev
     need "$(found curl)" curl
     need "$(found pip3)" python3-pip
+    need "$(python3 -c 'import ensurepip' 2>/dev/null && echo there)" python3-venv
     need "$(found mmdebstrap)" mmdebstrap
     need "$(found ssh)" openssh-client
     need "$(found sshpass)" sshpass

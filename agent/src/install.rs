@@ -4,7 +4,7 @@ use crate::identity::Identity;
 use crate::resident::Resident;
 use crate::service::{Manager, Service, remove_if_there, shell_word};
 use crate::trust::{self, Trust};
-use model::dial::Dial;
+use model::dial::Dials;
 use model::report::EndsBy;
 use playbooks::real::{private_folder, write_atomically};
 use std::fs::{self, DirBuilder};
@@ -28,7 +28,7 @@ pub fn token_file(state: &Path) -> PathBuf {
 
 /// What the service is told.
 pub struct Order<'a> {
-    pub server: &'a Dial,
+    pub server: &'a Dials,
     pub join_token: &'a str,
     /// By which the server is known, in PEM; empty: by those that the machine trusts.
     pub ca: &'a str,
@@ -36,7 +36,7 @@ pub struct Order<'a> {
 
 impl<'a> Order<'a> {
     /// As it comes on standard input: the token in a line, then the CA.
-    pub fn read(server: &'a Dial, input: &'a str) -> io::Result<Self> {
+    pub fn read(server: &'a Dials, input: &'a str) -> io::Result<Self> {
         let (join_token, ca) = input.split_once('\n').unwrap_or((input, ""));
         let (join_token, ca) = (join_token.trim(), ca.trim());
         let wrong = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -50,7 +50,7 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Has this program run as a service that obeys this server. What is right already stays as it is; another token is
+/// Has this program run as a service that obeys these servers. What is right already stays as it is; another token is
 /// another enrolment.
 pub fn install(state: &Path, order: &Order<'_>) -> io::Result<()> {
     let Order { server, join_token, ca } = *order;

@@ -11,6 +11,8 @@ pub mod identity;
 pub mod install;
 pub mod keeper;
 pub mod launch;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 pub mod ledger;
 pub mod link;
 pub mod moment;
@@ -19,6 +21,9 @@ pub mod observe;
 pub mod once;
 pub mod plan;
 pub mod records;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 pub mod resident;
 mod service;
 pub mod sync;

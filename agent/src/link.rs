@@ -1,4 +1,4 @@
-//! A small HTTP/1 client: one server, one connection, JSON both ways.
+//! A small HTTP/1 client: one connection, JSON both ways, to the first of some servers that answers.
 
 use crate::trust::Trust;
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use model::dial::{Dial, DialError};
+use model::dial::{Dial, DialError, Dials};
 use model::wire::{EnrolAnswer, EnrolRequest, Problem, SyncAnswer, SyncRequest};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, time::Duration};
@@ -58,25 +58,22 @@ enum Door {
 
 #[derive(Debug)]
 pub struct Link {
-    door: Door,
+    /// Of servers on one database: never empty.
+    doors: Vec<Door>,
+    /// The one in use: stays as long as it answers.
+    at: usize,
     connection: Option<Connection>,
 }
 
 impl Link {
     /// A server at `https` is known by the CAs that this machine trusts.
     pub fn new(server: &str) -> Result<Self, LinkError> {
-        Self::trusting(server, Trust::Machine)
+        Ok(Self::trusting(&server.parse().map_err(LinkError::Address)?, &Trust::Machine))
     }
 
-    pub fn trusting(server: &str, trust: Trust) -> Result<Self, LinkError> {
-        let dial: Dial = server.parse().map_err(LinkError::Address)?;
-        let authority = dial.to_string().trim_start_matches("https://").to_owned();
-        let door = match dial {
-            Dial::Unix(path) => Door::Unix(path.into()),
-            Dial::Http(authority) => Door::Tcp(authority),
-            Dial::Https { host, port } => Door::Tls { host, port, authority, trust },
-        };
-        Ok(Self { door, connection: None })
+    pub fn trusting(servers: &Dials, trust: &Trust) -> Self {
+        let doors = servers.all().iter().map(|dial| Door::new(dial, trust)).collect();
+        Self { doors, at: 0, connection: None }
     }
 
     pub async fn enrol(&mut self, request: &EnrolRequest) -> Result<EnrolAnswer, LinkError> {
@@ -94,6 +91,22 @@ impl Link {
     }
 
     async fn post<A: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        credential: Option<&str>,
+        body: &impl Serialize,
+        patience: Duration,
+    ) -> Result<A, LinkError> {
+        let answer = self.post_there(path, credential, body, patience).await;
+        if answer.as_ref().is_err_and(LinkError::is_passing) {
+            self.at = (self.at + 1) % self.doors.len();
+            self.connection = None;
+        }
+        answer
+    }
+
+    /// To the server in use.
+    async fn post_there<A: DeserializeOwned>(
         &mut self,
         path: &str,
         credential: Option<&str>,
@@ -124,14 +137,15 @@ impl Link {
         credential: Option<&str>,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), LinkError> {
+        let door = &self.doors[self.at];
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.door.connect().await?,
+            None => door.connect().await?,
         };
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(path)
-            .header(header::HOST, self.door.host())
+            .header(header::HOST, door.host())
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(credential) = credential {
             request = request.header(header::AUTHORIZATION, format!("Bearer {credential}"));
@@ -158,6 +172,19 @@ fn detail(body: &[u8]) -> String {
 }
 
 impl Door {
+    fn new(dial: &Dial, trust: &Trust) -> Self {
+        match dial {
+            Dial::Unix(path) => Self::Unix(path.into()),
+            Dial::Http(authority) => Self::Tcp(authority.clone()),
+            Dial::Https { host, port } => Self::Tls {
+                host: host.clone(),
+                port: *port,
+                authority: dial.to_string().trim_start_matches("https://").to_owned(),
+                trust: trust.clone(),
+            },
+        }
+    }
+
     fn host(&self) -> &str {
         match self {
             Self::Unix(_) => "localhost",

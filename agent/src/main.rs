@@ -11,18 +11,19 @@ use agent::{Clock, Identity, Launch, Link, Outcome, Trust, install, keeper, sync
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use model::Timestamp;
-use model::dial::Dial;
+use model::dial::Dials;
 use model::report::EndsBy;
 use playbooks::RealHost;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::{sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Makes the Unix accounts that a Berth server lends, and takes them away again in time, with or without the server.
 ///
-/// It touches only accounts it made itself. Log lines go to standard error; RUST_LOG sets how many.
+/// It touches only accounts it made itself. Log lines go to standard error; BERTH_LOG sets how many: `error` to `trace`.
 #[derive(Parser)]
 #[command(name = "berth-agent", version)]
 struct Cli {
@@ -46,9 +47,10 @@ struct Places {
 enum Command {
     /// Stay and obey a server; enrols with the join token the first time
     Run {
-        /// `unix:/path/of/socket`, `https://HOST:PORT`, or `http://127.0.0.1:PORT` (plain HTTP is for loopback only)
+        /// `unix:/path/of/socket`, `https://HOST:PORT`, or `http://127.0.0.1:PORT` (plain HTTP is for loopback only); of
+        /// several servers on one database all, with commas between: the next is dialled when one does not answer
         #[arg(long, env = "BERTH_SERVER", value_name = "ADDRESS")]
-        server: String,
+        server: Dials,
         /// The CA of an `https` server in PEM, kept from then on; without one the server is known by those that this machine
         /// trusts
         #[arg(long, value_name = "FILE")]
@@ -64,7 +66,7 @@ enum Command {
     Install {
         /// As for `run`
         #[arg(long, value_name = "ADDRESS")]
-        server: Dial,
+        server: Dials,
     },
     /// End that service and take it away, with every account; makes a visit as `once` does, if it is given one
     Uninstall,
@@ -72,7 +74,7 @@ enum Command {
     Keep {
         /// As for `run`
         #[arg(long, value_name = "ADDRESS")]
-        server: Dial,
+        server: Dials,
     },
     /// Stay until every account has ended; visits start this by themselves
     Watch {
@@ -89,12 +91,12 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let level = env::var("BERTH_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
     let Cli { places, command } = Cli::parse();
     match command {
         Command::Run { server, ca_file, join_token_file } => {
-            let link = Link::trusting(&server, trust(&places, &server, ca_file)?)?;
+            let link = Link::trusting(&server, &trust(&places, &server, ca_file)?);
             runtime()?.block_on(run(&places, link, &server, join_token_file))
         }
         Command::Once => {
@@ -145,16 +147,16 @@ impl Places {
 }
 
 /// What is given now is kept, in the place of what was given before.
-fn trust(places: &Places, server: &str, ca_file: Option<PathBuf>) -> anyhow::Result<Trust> {
+fn trust(places: &Places, server: &Dials, ca_file: Option<PathBuf>) -> anyhow::Result<Trust> {
     let Some(ca_file) = ca_file else { return Ok(Trust::of(&places.state)?) };
-    anyhow::ensure!(server.starts_with("https:"), "`--ca-file` is for `https` servers: `{server}` is none");
+    anyhow::ensure!(server.has_https(), "`--ca-file` is for `https` servers: `{server}` is none");
     Ok(Trust::pin(&places.state, &ca_file)?)
 }
 
 async fn run(
     places: &Places,
     mut link: Link,
-    server: &str,
+    server: &Dials,
     token_file: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let stop = stop_signal()?;
@@ -187,7 +189,7 @@ async fn run(
 async fn enrolled(
     places: &Places,
     link: &mut Link,
-    server: &str,
+    server: &Dials,
     token_file: Option<PathBuf>,
 ) -> anyhow::Result<Option<(Identity, Turn)>> {
     let turn = turn::take(&places.state)?;
@@ -199,11 +201,11 @@ async fn enrolled(
             return Ok(Some((identity, turn)));
         }
         Some(unfinished) => unfinished,
-        None => Identity::new(server)?,
+        None => Identity::new(&server.to_string())?,
     };
     let is_left = token_file.is_none();
     let token = join_token(token_file, &places.state)?;
-    identity.server = server.to_owned();
+    identity.server = server.to_string();
     identity.save(&places.state)?;
     drop(turn);
     let mut failures = 0;
@@ -277,7 +279,7 @@ fn uninstall(places: Places) -> anyhow::Result<()> {
     visit(places, heard)
 }
 
-async fn keep(places: &Places, server: &Dial) -> anyhow::Result<()> {
+async fn keep(places: &Places, server: &Dials) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let program = std::env::current_exe()?;
     let run = || {

@@ -8,6 +8,9 @@ mod labels;
 mod lease;
 mod login;
 mod moment;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 mod secret;
 mod session;
 mod table;

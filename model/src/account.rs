@@ -19,8 +19,8 @@ impl Password {
 impl TryFrom<String> for Password {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        if text.is_empty() || text.len() > 128 {
-            return Err("use 1 to 128 bytes".to_owned());
+        if text.is_empty() || text.chars().count() > 128 {
+            return Err("use 1 to 128 characters".to_owned());
         }
         if text.chars().any(char::is_control) {
             return Err("no control characters, newlines among them".to_owned());

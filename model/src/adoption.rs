@@ -24,6 +24,7 @@ pub struct Adoption {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Still visited; its agent is to be put there and to enrol.
@@ -36,6 +37,7 @@ pub enum Stage {
 
 /// As the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AdoptionView {
     pub stage: Stage,
     pub server: String,

@@ -131,7 +131,7 @@ mod tests {
             |event| event.detail = "x".to_owned(),
             |event| event.actor = "server".to_owned(),
             |event| event.source = None,
-            |event| event.at = event.at + std::time::Duration::from_micros(1),
+            |event| event.at += std::time::Duration::from_micros(1),
             |event| event.hash = "0".repeat(64),
         ];
         for change in changes {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 /// A kind of thing that somebody leaves on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Residue {
     Process,
@@ -53,6 +54,7 @@ impl Residue {
 
 /// A part of cleaning, in the order they are done in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CleaningStep {
     /// Password, keys, sudo, cron, at, lingering.
@@ -70,6 +72,7 @@ pub enum CleaningStep {
 
 /// Something that was found and is still there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Refused {
     pub kind: Residue,
     pub what: String,
@@ -78,6 +81,7 @@ pub struct Refused {
 
 /// All attempts together, but for `refused` and `unswept`, which are the last one's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cleaning {
     pub assignment: AssignmentId,
     pub name: UserName,

@@ -1,8 +1,12 @@
 //! What an agent dials.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+
+/// Servers on one database: whichever answers will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dials(Vec<Dial>);
 
 /// `unix:/path/of/socket`, `https://host:port`, or `http://host:port` with a loopback host: an agent's credential would
 /// travel in clear, so it may not leave the machine. Made of letters that shells and service managers leave as they are.
@@ -62,7 +66,7 @@ impl FromStr for Dial {
 
     fn from_str(text: &str) -> Result<Self, DialError> {
         let odd = || DialError::Odd(text.to_owned());
-        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"/._-+=,:@~[]".contains(&c);
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"/._-+=:@~[]".contains(&c);
         if !text.bytes().all(allowed) {
             return Err(odd());
         }
@@ -74,13 +78,50 @@ impl FromStr for Dial {
         }
         let authority = text.strip_prefix("http://").ok_or_else(odd)?.trim_end_matches('/');
         let (host, port) = authority.rsplit_once(':').ok_or_else(odd)?;
-        port.parse::<u16>().map_err(|_| odd())?;
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
-            return Ok(Self::Http(authority.to_owned()));
+        let port: u16 = port.parse().map_err(|_| odd())?;
+        let authority = format!("{host}:{port}");
+        match authority.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self::Http(authority)),
+            Err(_) if host == "localhost" => Ok(Self::Http(authority)),
+            Err(_) if !is_name(host) => Err(odd()),
+            Ok(_) | Err(_) => Err(DialError::Exposed(host.to_owned())),
         }
-        Err(DialError::Exposed(host.to_owned()))
     }
+}
+
+impl Dials {
+    /// Never empty; the first is dialled first.
+    pub fn all(&self) -> &[Dial] {
+        &self.0
+    }
+
+    /// Whether one of them is known by a CA.
+    pub fn has_https(&self) -> bool {
+        self.0.iter().any(|dial| matches!(dial, Dial::Https { .. }))
+    }
+}
+
+impl fmt::Display for Dials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, dial) in self.0.iter().enumerate() {
+            f.write_str(if number == 0 { "" } else { "," })?;
+            dial.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Dials {
+    type Err = DialError;
+
+    /// With commas between them.
+    fn from_str(text: &str) -> Result<Self, DialError> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn is_name(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c))
 }
 
 /// The port of HTTPS where none is given.
@@ -95,8 +136,7 @@ fn https(authority: &str) -> Option<Dial> {
         None => {
             let (host, port) =
                 authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
-            let is_name = host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c));
-            (is_name.then(|| host.to_ascii_lowercase()).filter(|host| !host.is_empty())?, port)
+            (is_name(host).then(|| host.to_ascii_lowercase())?, port)
         }
     };
     Some(Dial::Https { host, port: port.map_or(Ok(443), str::parse).ok()? })
@@ -105,6 +145,17 @@ fn https(authority: &str) -> Option<Dial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_servers_are_dialled_in_turn() {
+        let text = "https://a.example.org:8444,https://b.example.org:8444";
+        let several: Dials = text.parse().unwrap();
+        assert_eq!((several.all().len(), several.to_string().as_str()), (2, text));
+        assert!(several.has_https() && !"unix:/run/a.sock".parse::<Dials>().unwrap().has_https());
+        for bad in ["", ",", "https://a.example.org,", "https://a.example.org,http://b.example.org:80"] {
+            assert!(bad.parse::<Dials>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn plain_http_stays_on_the_machine() {
@@ -121,7 +172,9 @@ mod tests {
         ] {
             assert_eq!(given.parse::<Dial>().map(|dial| dial.to_string()), Ok(means.to_owned()));
         }
-        assert_eq!("http://localhost:8080/".parse(), Ok(Dial::Http("localhost:8080".to_owned())));
+        for same in ["http://localhost:8080/", "http://localhost:+8080", "http://localhost:08080"] {
+            assert_eq!(same.parse(), Ok(Dial::Http("localhost:8080".to_owned())), "{same}");
+        }
         for exposed in ["http://10.0.0.1:80", "http://example.org:80", "http://127.0.0.1.example.org:80"] {
             assert!(matches!(exposed.parse::<Dial>(), Err(DialError::Exposed(_))), "{exposed}");
         }
@@ -141,6 +194,9 @@ mod tests {
             "http://127.0.0.1",
             "http://127.0.0.1:http",
             "127.0.0.1:80",
+            "http://::1:80",
+            "http://[[127.0.0.1]:80",
+            "http://:80",
         ] {
             assert!(matches!(bad.parse::<Dial>(), Err(DialError::Odd(_))), "{bad}");
         }

@@ -12,15 +12,22 @@ pub mod cleaning;
 pub mod dial;
 pub mod duration;
 pub mod id;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 pub mod machine;
 pub mod name;
 pub mod phase;
 pub mod pool;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 pub mod report;
 pub mod reservation;
 pub mod session;
 pub mod spec;
 pub mod ssh;
+#[cfg(feature = "schema")]
+pub mod text;
 pub mod uids;
 pub mod visit;
 pub mod wire;
@@ -36,11 +43,17 @@ pub use uids::UidRange;
 pub struct Invalid {
     pub field: &'static str,
     pub why: String,
+    /// It is well formed, and does not fit how things stand: the time, who asks, or what else is asked.
+    pub is_unfit: bool,
 }
 
 impl Invalid {
     pub fn new(field: &'static str, why: impl Into<String>) -> Self {
-        Self { field, why: why.into() }
+        Self { field, why: why.into(), is_unfit: false }
+    }
+
+    pub fn unfit(field: &'static str, why: impl Into<String>) -> Self {
+        Self { is_unfit: true, ..Self::new(field, why) }
     }
 }
 

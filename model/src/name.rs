@@ -65,7 +65,7 @@ name!(
 
 /// Users and groups that Debian, Alpine, RHEL or their daemons bring. A tenant with such a name would inherit what
 /// the system gives to it, and its private group of the same name likewise.
-const CLAIMED: &[&str] = &[
+pub(crate) const CLAIMED: &[&str] = &[
     "_apt",
     "adm",
     "admin",
@@ -148,7 +148,7 @@ const CLAIMED: &[&str] = &[
 ];
 
 /// Groups whose members are root by another name.
-const ROOTLIKE: &[&str] =
+pub(crate) const ROOTLIKE: &[&str] =
     &["adm", "disk", "docker", "kmem", "kvm", "libvirt", "lxd", "root", "shadow", "staff", "sudo", "wheel"];
 
 impl GroupName {

@@ -12,6 +12,7 @@ pub const CLEAN_TRIES: u32 = 5;
 
 /// Where a reservation, or one machine of it, stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Accounts are being made.

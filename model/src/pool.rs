@@ -30,12 +30,15 @@ pub struct Pool {
     pub grace: SignedDuration,
     /// Until then whatever is missing is taken for lost, however much it is.
     pub losses_accepted_until: Option<Timestamp>,
+    /// Where its machines were made, if they cannot be seen from elsewhere.
+    pub home: Option<String>,
     /// Why the last round did not get on, for listings.
     pub problem: Option<String>,
 }
 
 /// What becomes of a machine when its reservation is over. After one with sudo it is recycled in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AfterUse {
     /// Everything its account left is removed, and the next one gets the same machine.

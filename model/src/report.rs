@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What an agent saw after it did what it could. An account it made and has not verified to be gone is listed; one
 /// that is not listed is gone with everything this generation of Berth sweeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
     /// The newest generation this machine has obeyed; 0 before the first. The report speaks of this one only.
     pub generation: u64,
@@ -36,6 +37,7 @@ impl Report {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AccountReport {
     pub assignment: AssignmentId,
     pub name: UserName,
@@ -45,6 +47,7 @@ pub struct AccountReport {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum AccountState {
     /// Log-in works, with all that was asked for.
@@ -60,6 +63,7 @@ pub enum AccountState {
 
 /// About the machine, for listings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Facts {
     #[serde(default)]
     pub os: String,
@@ -76,6 +80,7 @@ pub struct Facts {
 
 /// What takes accounts away in time without the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndsBy {
     /// The agent, a service of the machine.

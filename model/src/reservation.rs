@@ -30,6 +30,7 @@ pub struct Ask {
 
 /// What becomes of a seat when its machine, which worked, is no longer heard of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// It stays: the machine may come back, with everything that is on it.
@@ -205,7 +206,8 @@ impl Login {
             )),
             (None, Some(text)) => Some(LoginSecret::Hash(field("password_hash", &text)?)),
             (None, None) if ssh_keys.is_empty() => {
-                return Err(Invalid::new("password", "give `password`, `password_hash` or `ssh_keys`"));
+                let why = "give `password`, `password_hash` or `ssh_keys`, or keep keys in your account";
+                return Err(Invalid::unfit("password", why));
             }
             (None, None) => None,
         };
@@ -261,10 +263,10 @@ pub fn parse_end(
     let end = end.map_err(|_| Invalid::new(name, "is no time such as `2026-01-31T18:00:00Z`"))?;
     let lasts = end.duration_since(now);
     if lasts <= SignedDuration::ZERO {
-        return Err(Invalid::new(name, format!("`{end}` has passed; it is {now}")));
+        return Err(Invalid::unfit(name, format!("`{end}` has passed; it is {now}")));
     }
     if lasts.unsigned_abs() > duration::LONGEST {
-        return Err(Invalid::new(
+        return Err(Invalid::unfit(
             name,
             format!("must be at most {} days ahead", duration::LONGEST.as_secs() / 86_400),
         ));

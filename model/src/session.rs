@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// Of so many earlier sessions we know that they are not new.
 const FORMERS: usize = 8;
 /// The longest name of a session.
-const LONGEST: usize = 64;
+pub(crate) const LONGEST: usize = 64;
 
 /// Who speaks for a machine, as far as we know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

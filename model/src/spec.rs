@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The whole of what the server wants of a machine; a newer generation replaces an older one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Spec {
     /// Which database this came from; a machine obeys one only.
     pub epoch: Epoch,
@@ -23,6 +24,7 @@ pub struct Spec {
 
 /// An earlier life of a database, which a backup was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Former {
     pub epoch: Epoch,
     /// The newest generation of one machine that the backup knows. Whoever has seen more was told what is forgotten now.
@@ -36,6 +38,7 @@ pub fn remembered(formers: &[Former], epoch: Epoch) -> Option<u64> {
 
 /// One account that should be there until `not_after`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AccountSpec {
     pub assignment: AssignmentId,
     /// What the holder names to have it extended.

@@ -2,6 +2,8 @@
 
 use crate::MachineName;
 use crate::adoption::{Adoption, AdoptionView, Stage};
+#[cfg(feature = "schema")]
+use crate::text;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -33,36 +35,46 @@ impl fmt::Debug for Secret {
 /// How the server logs in to a machine that has no agent of its own. One of `password`, `private_key` and `key_file`
 /// is needed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SshAccess {
     /// `root` when left out; anybody else becomes root with `sudo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::SshUser>))]
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::SshPassword>))]
     pub password: Option<Secret>,
     /// An OpenSSH or PEM private key as text; the server keeps it sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::PrivateKey>))]
     pub private_key: Option<Secret>,
     /// A file on the server's machine, read at each log-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Path>))]
     pub key_file: Option<String>,
     /// Of the private key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Line>))]
     pub passphrase: Option<Secret>,
     /// What `sudo` asks for; `password` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::SshPassword>))]
     pub sudo_password: Option<Secret>,
     /// Its fingerprint `SHA256:…`, its line `ssh-ed25519 AAAA…`, or `accept-new` for whichever is seen first. Left out:
     /// the machine shows it, and waits until somebody confirms it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::HostKey>))]
     pub host_key: Option<String>,
     /// A registered machine with SSH through which this one is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<MachineName>))]
     pub jump: Option<String>,
 }
 
 /// The same without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SshView {
     pub user: String,
     /// `password` or `key`.

@@ -18,12 +18,19 @@ use crate::{
     AccountName, AssignmentId, Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId,
     UserName, duration,
 };
+#[cfg(feature = "schema")]
+use crate::{
+    GroupName,
+    account::{PasswordHash, Shell, SshKey},
+    text,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 /// RFC 9457. `detail` says what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
@@ -46,17 +53,22 @@ pub struct Page<T> {
 // --- machines
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MachineCreate {
+    #[cfg_attr(feature = "schema", schema(value_type = MachineName))]
     pub name: String,
     /// Where people log in.
+    #[cfg_attr(feature = "schema", schema(value_type = text::Host))]
     pub host: String,
     #[serde(default = "ssh_port")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub port: u16,
     #[serde(default)]
     pub labels: Labels,
     /// Where its accounts get their UIDs from: a range such as `20000-60000`, or `fleet`; 66000-99999 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Uids>))]
     pub uids: Option<String>,
     /// How the server logs in to it. Left out: an agent enrols with the join token of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +81,7 @@ pub fn ssh_port() -> u16 {
 
 /// The answer to a registration. The token lets one agent enrol as this machine; it is shown this once.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MachineCreated {
     #[serde(flatten)]
     pub machine: MachineView,
@@ -78,6 +91,7 @@ pub struct MachineCreated {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MachinePatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,11 +101,14 @@ pub struct MachinePatch {
     pub cordoned: Option<bool>,
     /// The fingerprint of its host key, `SHA256:…`: confirms the one it offers, or a new one in place of the pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::HostKey>))]
     pub host_key: Option<String>,
     /// Where people log in from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Host>))]
     pub host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub port: Option<u16>,
     /// Another way to log in, as a whole: what it leaves out is forgotten, but for the host key, which stays pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +116,7 @@ pub struct MachinePatch {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MachineView {
     pub id: MachineId,
     pub name: MachineName,
@@ -108,6 +126,7 @@ pub struct MachineView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
     /// `free`, `held`, `cleaning`, `maintenance`, `unreachable` or `retiring`.
+    #[cfg_attr(feature = "schema", schema(value_type = text::State))]
     pub state: String,
     /// Why it is in `maintenance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,6 +149,7 @@ pub struct MachineView {
 
 /// What taking one account away from a machine came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CleaningView {
     pub machine: MachineName,
     pub assignment: AssignmentId,
@@ -157,20 +177,27 @@ pub struct CleaningView {
 // --- reservations
 
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReservationCreate {
+    #[cfg_attr(feature = "schema", schema(value_type = UserName))]
     pub username: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::UnixPassword>))]
     pub password: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<PasswordHash>))]
     pub password_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<SshKey>, max_items = 100))]
     pub ssh_keys: Vec<String>,
     /// How many machines; 1 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 1000))]
     pub count: Option<i64>,
     /// Or which, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<MachineName>, max_items = 1000))]
     pub machines: Vec<String>,
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
@@ -178,10 +205,13 @@ pub struct ReservationCreate {
     pub duration: Option<DurationText>,
     /// RFC 3339, instead of `duration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Timestamp>))]
     pub until: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Shell>))]
     pub shell: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<GroupName>))]
     pub groups: Vec<String>,
     #[serde(default)]
     pub sudo: bool,
@@ -192,6 +222,7 @@ pub struct ReservationCreate {
     pub on_failure: OnFailure,
     /// Seconds to wait for every machine to be ready, at most 60, which is also the default; 0 answers at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(maximum = 60))]
     pub wait: Option<u32>,
 }
 
@@ -214,15 +245,18 @@ impl DurationText {
 
 /// Another end: `duration` from now, or `until` a time.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReservationPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<DurationText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Timestamp>))]
     pub until: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReservationView {
     pub id: ReservationId,
     /// Whose it is; absent if it was made while the server was open.
@@ -251,6 +285,7 @@ pub struct ReservationView {
 
 /// One machine of a reservation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SeatView {
     pub name: MachineName,
     pub host: String,
@@ -271,6 +306,7 @@ pub struct SeatView {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Availability {
     pub total: u32,
     /// How many somebody can get now: those that pools keep back as spares are left out.
@@ -282,20 +318,25 @@ pub struct Availability {
 // --- pools, events, meta
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PoolPut {
     /// `docker` or `simulated`.
+    #[cfg_attr(feature = "schema", schema(value_type = text::ProviderName))]
     pub provider: String,
     /// What machines are made of; `berth-debian` or `berth-alpine` with Docker.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = text::Image))]
     pub image: String,
     /// How many machines there should be.
+    #[cfg_attr(feature = "schema", schema(maximum = 10000))]
     pub size: u32,
     #[serde(default)]
     pub labels: Labels,
     /// Where accounts get their UIDs from: a range such as `20000-60000`, counted by each machine for itself, or
     /// `fleet`, so that no two machines give the same; 66000-99999 when left out. Machines keep theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Uids>))]
     pub uids: Option<String>,
     /// `clean`, or `recycle`: a new machine for everybody. After `sudo` it is recycled in any case.
     #[serde(default)]
@@ -303,6 +344,7 @@ pub struct PoolPut {
     /// So many free machines are kept back, at most `size`: only a reservation with `on_failure` `replace` that lost a
     /// machine gets them.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(maximum = 10000))]
     pub spare: u32,
     /// How long a held machine may be unreachable before it counts as failed: `"5m"`, which is also the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -310,6 +352,7 @@ pub struct PoolPut {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PoolView {
     pub name: PoolName,
     pub provider: String,
@@ -331,6 +374,7 @@ pub struct PoolView {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EventView {
     pub seq: i64,
     pub at: Timestamp,
@@ -354,6 +398,7 @@ pub struct EventView {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Version {
     pub version: String,
     /// Of the database; another one after it was restored.
@@ -363,6 +408,7 @@ pub struct Version {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Health {
     pub status: String,
     pub now: Timestamp,
@@ -374,14 +420,18 @@ pub struct Health {
 
 /// An agent asks to be the machine its join token was made for. It keeps its credential and sends only the digest.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EnrolRequest {
+    #[cfg_attr(feature = "schema", schema(value_type = text::Line))]
     pub join_token: String,
     /// SHA-256 of the agent's credential, in hex.
+    #[cfg_attr(feature = "schema", schema(value_type = text::Digest))]
     pub credential_sha256: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EnrolAnswer {
     pub machine: MachineName,
     pub incarnation: Incarnation,
@@ -393,11 +443,13 @@ pub struct EnrolAnswer {
 
 /// Sent with the credential as bearer token: `berth_agent_…`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SyncRequest {
     pub incarnation: Incarnation,
     /// Of one process of the agent, made when it starts.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(value_type = text::Session))]
     pub session: String,
     /// The newest one heard: an agent that can repeat it is alive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -407,6 +459,7 @@ pub struct SyncRequest {
 
 /// Comes when there is news, or after a while without. Status 410 instead: this machine is no longer wanted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SyncAnswer {
     /// The server's clock; the machine measures `not_after` against this.
     pub now: Timestamp,
@@ -438,12 +491,15 @@ pub struct Visit {
 
 /// A machine that is visited over SSH is to get an agent of its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MachineAdopt {
     /// What the agent dials, as seen from the machine: `https://HOST:PORT`, `unix:/path/of/socket`, or
     /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share).
+    #[cfg_attr(feature = "schema", schema(value_type = text::DialText))]
     pub server: String,
     /// The CA by which the agent knows an `https` server, in PEM; left out: those that the machine trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Certificates>))]
     pub ca: Option<String>,
 }

@@ -5,6 +5,9 @@ pub mod fake;
 pub mod host;
 mod kernel;
 pub mod real;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 pub mod unix;
 
 pub use fake::{FakeHost, When};

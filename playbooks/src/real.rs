@@ -11,6 +11,8 @@ mod ballast;
 mod home;
 mod ipc;
 mod jobs;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod locks;
 mod mounts;
 mod notice;

@@ -201,6 +201,13 @@ impl Provider for Docker {
         "docker"
     }
 
+    fn home(&self) -> BoxFuture<'_, Result<Option<String>, ProvideError>> {
+        Box::pin(async move {
+            let info = within("asking the Docker engine who it is", self.engine()?.info()).await?;
+            Ok(info.id.map(|id| format!("Docker engine {id}")))
+        })
+    }
+
     fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Place, ProvideError>> {
         Box::pin(self.place(order))
     }

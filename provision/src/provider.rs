@@ -10,6 +10,11 @@ pub trait Provider: Send + Sync {
     /// As in a pool's `provider`.
     fn kind(&self) -> &'static str;
 
+    /// Where its machines are, if another one of its kind could not see them: servers on other hosts have other ones.
+    fn home(&self) -> BoxFuture<'_, Result<Option<String>, ProvideError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Makes the machine, or finishes making it, and starts its agent. Idempotent on the order's id.
     fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Place, ProvideError>>;
 

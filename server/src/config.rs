@@ -56,7 +56,7 @@ pub enum Command {
 
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Values {
+pub(crate) struct Values {
     /// Where people are served [default: 127.0.0.1:8080]
     #[arg(long, env = "BERTH_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -77,7 +77,7 @@ struct Values {
     #[arg(long, env = "BERTH_BEHIND_PROXY")]
     #[serde(default)]
     behind_proxy: bool,
-    /// A path (SQLite) or a `postgres://` URL [default: data/berth.db]
+    /// A path (SQLite) or a `postgres://` URL, which several servers may share [default: data/berth.db]
     #[arg(long, env = "BERTH_DATABASE", value_name = "PATH|URL", hide_env_values = true, global = true)]
     database: Option<String>,
     /// The static agent to put into containers and on machines reached over SSH; without it there is neither
@@ -182,7 +182,7 @@ fn read_file(path: &Path) -> anyhow::Result<Values> {
     parse(&text).with_context(|| format!("`{}` is wrong", path.display()))
 }
 
-fn parse(text: &str) -> anyhow::Result<Values> {
+pub(crate) fn parse(text: &str) -> anyhow::Result<Values> {
     toml::from_str(text).map_err(|error| match meant(error.message()) {
         Some(meant) => anyhow!("{error}did you mean `{meant}`?"),
         None => anyhow!("{error}"),

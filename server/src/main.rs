@@ -107,7 +107,8 @@ async fn told_to_stop() {
     }
 }
 
-/// The wall clock, read here and nowhere else.
+/// The wall clock, read here and nowhere else; to the microsecond, as the database keeps it, so that what is answered first
+/// is what is answered ever after.
 struct SystemClock;
 
 /// Sleeps are cut so that a wall clock that was set is noticed.
@@ -116,7 +117,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let now = Timestamp::now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {

@@ -36,7 +36,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    pub fn request_seen(&self, route: &'static str, status: u16) {
+    pub fn request_seen(&self, route: &str, status: u16) {
         let labels = vec![("route".to_owned(), route.to_owned()), ("status".to_owned(), status.to_string())];
         self.requests.get_or_create(&labels).inc();
     }

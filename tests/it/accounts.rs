@@ -126,7 +126,7 @@ async fn users_have_what_is_theirs_and_no_more(mut farm: Farm) {
     }
     // Her password takes her old one; and only she knows it.
     let change = |current| json!({"password": "another horse", "current_password": current});
-    assert_eq!(status(&farm, &alice, Method::PATCH, "/v1/me", change("wrong")).await, 400);
+    assert_eq!(status(&farm, &alice, Method::PATCH, "/v1/me", change("wrong")).await, 409);
     assert_eq!(status(&farm, &alice, Method::PATCH, "/v1/me", change(PASSWORD)).await, 200);
     assert_eq!(farm.log_in("alice", PASSWORD).await, Err(401));
     assert!(farm.log_in("ALICE@example.org", "another horse").await.is_ok(), "by her e-mail, too");
@@ -198,12 +198,12 @@ async fn a_narrow_token_does_what_it_is_for(mut farm: Farm) {
         (json!({"count": null, "machines": ["m1"]}), "machines"),
     ] {
         let (status, refusal) = ask_for(changes).await;
-        assert_eq!((status, refusal["field"].as_str()), (400, Some(field)), "{refusal}");
+        assert_eq!((status, refusal["field"].as_str()), (409, Some(field)), "{refusal}");
     }
     let (status_of, made) = ask_for(json!({})).await;
     assert_eq!((status_of, made["machines"][0]["name"].as_str()), (201, Some("m2")));
     let path = format!("/v1/reservations/{}", made["id"].as_str().unwrap());
-    assert_eq!(status(&farm, &narrow, Method::PATCH, &path, json!({"duration": "2h"})).await, 400);
+    assert_eq!(status(&farm, &narrow, Method::PATCH, &path, json!({"duration": "2h"})).await, 409);
     // It makes nothing that could do more, though its account may.
     for (method, path, body) in [
         (Method::POST, "/v1/tokens", json!({"name": "wide"})),

@@ -44,6 +44,12 @@ fn the_same_seed_goes_the_same_way() {
     assert_ne!(one.trace, live(5, None).trace);
 }
 
+/// The simulation comes to that, too.
+#[test]
+fn a_machine_that_falls_silent_is_replaced_in_some_life() {
+    assert!((1..SEEDS).any(|seed| live(seed, None).replaced > 0), "in no life");
+}
+
 /// Takes away one rule after the other; the laws have to notice each.
 #[test]
 fn the_simulation_finds_what_it_is_for() {
@@ -57,6 +63,8 @@ fn the_simulation_finds_what_it_is_for() {
 struct Life {
     seed: u64,
     trace: Vec<String>,
+    /// Seats that worked and were given to another machine.
+    replaced: usize,
     broken: Option<String>,
 }
 
@@ -64,7 +72,7 @@ fn live(seed: u64, sabotage: Option<Sabotage>) -> Life {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut world = runtime.block_on(World::new(Dice::new(seed), sabotage));
     let broken = runtime.block_on(world.live(STEPS)).err();
-    Life { seed, trace: world.trace, broken }
+    Life { seed, replaced: world.replaced(), trace: world.trace, broken }
 }
 
 /// The lowest seed that breaks a law; two at a time.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
@@ -21,21 +22,24 @@ impl Database {
     }
 }
 
-struct Cluster {
-    folder: PathBuf,
+/// A PostgreSQL of our own. It ends with this value, and in any case with this process.
+pub struct Cluster {
+    pub folder: PathBuf,
     bin: PathBuf,
     made: AtomicU32,
-    /// Its standard input ends with this process.
-    _keeper: Child,
+    /// Their standard input ends with this process.
+    keepers: Vec<Child>,
 }
 
 impl Cluster {
-    fn shared() -> &'static Self {
+    /// For whoever does not stop it.
+    pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(Self::start)
     }
 
-    fn start() -> Self {
+    /// A fresh one.
+    pub fn start() -> Self {
         let bin = newest_bin();
         let folder = tempfile::Builder::new().prefix("berth-pg-").tempdir().unwrap().keep();
         run(Command::new("chown").arg("postgres:").arg(&folder));
@@ -47,15 +51,22 @@ impl Cluster {
             "postgres",
             "--no-sync",
         ]));
+        let mut cluster = Self { folder, bin, made: AtomicU32::new(0), keepers: vec![] };
+        cluster.start_again();
+        cluster
+    }
+
+    /// Where it was stopped.
+    pub fn start_again(&mut self) {
         let keeper = Command::new("sh")
             .args(["-c", KEEPER])
-            .arg(&folder)
+            .arg(&self.folder)
             .args(AS_POSTGRES)
-            .arg(bin.join("postgres"))
+            .arg(self.bin.join("postgres"))
             .arg("-D")
-            .arg(&data)
+            .arg(self.folder.join("data"))
             .arg("-k")
-            .arg(&folder)
+            .arg(&self.folder)
             .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"])
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -63,9 +74,21 @@ impl Cluster {
             .stderr(Stdio::null())
             .spawn()
             .expect("there is a shell");
-        let cluster = Self { folder, bin, made: AtomicU32::new(0), _keeper: keeper };
-        cluster.wait();
-        cluster
+        self.keepers.push(keeper);
+        self.wait();
+    }
+
+    /// As if its machine had lost power: nothing is finished, and nobody is told.
+    pub fn crash(&self) {
+        let data = self.folder.join("data");
+        run(as_postgres(self.bin.join("pg_ctl")).args(["stop", "-m", "immediate", "-D"]).arg(data));
+    }
+
+    /// The rows of an answer; columns are separated by `|`.
+    pub fn rows(&self, url: &str, sql: &str) -> Vec<String> {
+        let psql = Command::new(self.bin.join("psql")).args(["-XAtc", sql, url]).output().unwrap();
+        assert!(psql.status.success(), "{sql}: {}", String::from_utf8_lossy(&psql.stderr));
+        String::from_utf8(psql.stdout).unwrap().lines().map(str::to_owned).collect()
     }
 
     fn wait(&self) {
@@ -74,12 +97,13 @@ impl Cluster {
             if ready.is_ok_and(|ready| ready.status.success()) {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         panic!("PostgreSQL did not come up in {}", self.folder.display());
     }
 
-    fn create(&self) -> String {
+    /// The URL of an empty database.
+    pub fn create(&self) -> String {
         let name = format!("t{}", self.made.fetch_add(1, Ordering::Relaxed));
         run(Command::new(self.bin.join("createdb"))
             .arg("-h")
@@ -93,7 +117,7 @@ impl Cluster {
 /// Takes the folder and a command; runs it until standard input ends, which it does with the process that started this,
 /// in whatever way that ends. Then nothing is left.
 const KEEPER: &str =
-    r#"folder=$0; trap '' INT; "$@" & cat >/dev/null; kill -QUIT $!; wait; rm -rf "$folder""#;
+    r#"folder=$0; trap '' INT; "$@" & cat >/dev/null; kill -QUIT $! 2>/dev/null; wait; rm -rf "$folder""#;
 
 /// PostgreSQL refuses to be root.
 const AS_POSTGRES: [&str; 6] = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"];
@@ -112,4 +136,13 @@ fn newest_bin() -> PathBuf {
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for mut keeper in self.keepers.drain(..) {
+            drop(keeper.stdin.take());
+            let _ = keeper.wait();
+        }
+    }
 }

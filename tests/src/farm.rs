@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -83,6 +84,13 @@ pub fn ask(username: &str, count: i64, minutes: i64) -> ReservationCreate {
         count: Some(count),
         duration: Some(model::wire::DurationText::Minutes(minutes)),
         ..ReservationCreate::default()
+    }
+}
+
+impl Lent {
+    /// What its agent shows, and in which life of the machine.
+    pub fn credential(&self) -> (&str, Option<model::Incarnation>) {
+        (self.identity.credential(), self.identity.incarnation)
     }
 }
 
@@ -348,6 +356,27 @@ impl Farm {
 
     pub fn machine(&self, name: &str) -> &Lent {
         self.machines.iter().find(|lent| lent.name == name).unwrap()
+    }
+
+    /// The status of a request at the agents' door by whoever this credential is of.
+    pub async fn at_agents_door(
+        &self,
+        path: &str,
+        credential: Option<&str>,
+        body: &serde_json::Value,
+    ) -> u16 {
+        let body = body.to_string();
+        let shown = credential.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: berth\r\nconnection: close\r\n{shown}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut door = tokio::net::UnixStream::connect(self.socket()).await.unwrap();
+        door.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        door.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.unwrap_or_else(|| panic!("no answer at the agents' door: {answer}"))
     }
 
     pub async fn post(&self, path: &str, body: &(impl body::Body + ?Sized)) -> reqwest::Response {

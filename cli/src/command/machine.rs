@@ -31,7 +31,8 @@ pub(crate) enum Command {
     Adopt {
         name: MachineName,
         /// What the agent dials, as seen from the machine: `https://HOST:PORT`, `unix:/path/of/socket`, or
-        /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share).
+        /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share). Of
+        /// several servers all, with commas between.
         #[arg(long, value_name = "ADDRESS")]
         dial: String,
         /// The CA by which the agent knows an `https` server, in PEM; without it, those that its machine trusts.

@@ -10,6 +10,8 @@ mod format;
 mod jump;
 mod key_files;
 mod known_hosts;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod laws;
 mod txt;
 mod yaml;
 mod yml;

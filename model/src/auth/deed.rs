@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 /// What an account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reserves machines, and looks after what is theirs.
@@ -17,6 +18,7 @@ pub enum Role {
 
 /// How much of what its account may do a credential lets one do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Looking.
@@ -48,6 +50,17 @@ pub enum Deed {
 impl Deed {
     pub const ALL: [Self; 6] =
         [Self::Look, Self::Reserve, Self::OwnAccount, Self::Audit, Self::Machines, Self::Accounts];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Reserve => "reserve",
+            Self::OwnAccount => "own_account",
+            Self::Audit => "audit",
+            Self::Machines => "machines",
+            Self::Accounts => "accounts",
+        }
+    }
 
     /// The least that it takes: nobody with less may.
     pub fn takes(self) -> (Role, Level) {

@@ -31,7 +31,7 @@ impl Scope {
     pub fn narrow(&self, want: Want, lasts: SignedDuration) -> Result<Want, Invalid> {
         self.allow(lasts)?;
         if let Some(most) = self.machines.filter(|most| want.count() > *most) {
-            return Err(Invalid::new(
+            return Err(Invalid::unfit(
                 "count",
                 format!("this token is for at most {most} machines at a time"),
             ));
@@ -40,12 +40,12 @@ impl Scope {
             want if self.labels.is_empty() => Ok(want),
             Want::Count { count, labels } => match labels.with(&self.labels) {
                 Some(labels) => Ok(Want::Count { count, labels }),
-                None => Err(Invalid::new(
+                None => Err(Invalid::unfit(
                     "labels",
                     format!("this token is for machines with {} only", self.labels),
                 )),
             },
-            Want::Named(_) => Err(Invalid::new(
+            Want::Named(_) => Err(Invalid::unfit(
                 "machines",
                 format!("this token is for machines with {}: ask by `count`, not by name", self.labels),
             )),
@@ -55,7 +55,7 @@ impl Scope {
     /// Whether a reservation may last so long.
     pub fn allow(&self, lasts: SignedDuration) -> Result<(), Invalid> {
         match self.longest.filter(|longest| lasts > *longest) {
-            Some(longest) => Err(Invalid::new(
+            Some(longest) => Err(Invalid::unfit(
                 "duration",
                 format!("this token is for reservations of at most {longest:#}"),
             )),

@@ -4,23 +4,30 @@ use super::DurationText;
 use crate::auth::{Email, Level, Quota, Role, TokenKind};
 use crate::ssh::Secret;
 use crate::{AccountId, AccountName, Labels, TokenId};
+#[cfg(feature = "schema")]
+use crate::{account::SshKey, text};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AccountCreate {
+    #[cfg_attr(feature = "schema", schema(value_type = AccountName))]
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Email>))]
     pub email: Option<String>,
     /// 10 to 72 bytes. Left out: it cannot log in, but tokens can be made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Password>))]
     pub password: Option<Secret>,
     /// `user` when left out; the very first one is `admin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// Public keys of reservations that bring no way to log in of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<SshKey>, max_items = 100))]
     pub ssh_keys: Vec<String>,
     /// Limits of its own; the server's defaults hold for what is left out.
     #[serde(default, skip_serializing_if = "Quota::is_unlimited")]
@@ -29,15 +36,19 @@ pub struct AccountCreate {
 
 /// What is left out stays as it is. Of their own account users may change password and keys.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AccountPatch {
     /// Empty: none any longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::EmailOrNone>))]
     pub email: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Password>))]
     pub password: Option<Secret>,
     /// Needed by whoever changes the password of their own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Line>))]
     pub current_password: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
@@ -45,12 +56,14 @@ pub struct AccountPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<SshKey>>))]
     pub ssh_keys: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AccountView {
     pub id: AccountId,
     pub name: AccountName,
@@ -67,15 +80,19 @@ pub struct AccountView {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// Its name, or its e-mail.
+    #[cfg_attr(feature = "schema", schema(value_type = text::Line))]
     pub account: String,
+    #[cfg_attr(feature = "schema", schema(value_type = text::Line))]
     pub password: Secret,
 }
 
 /// The token is shown this once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LoggedIn {
     pub token: Secret,
     pub expires_at: Timestamp,
@@ -83,9 +100,11 @@ pub struct LoggedIn {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenCreate {
     /// What it is for.
+    #[cfg_attr(feature = "schema", schema(value_type = text::TokenName))]
     pub name: String,
     /// How long it is good for: 90 days when left out, a year at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,16 +117,19 @@ pub struct TokenCreate {
     pub labels: Labels,
     /// So many machines in one reservation at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub machines: Option<u32>,
     /// No reservation is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<DurationText>,
     /// For whom, if not for oneself: admins may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<AccountName>))]
     pub account: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TokenView {
     pub id: TokenId,
     pub name: String,
@@ -129,6 +151,7 @@ pub struct TokenView {
 
 /// The token is shown this once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TokenCreated {
     pub token: Secret,
     #[serde(flatten)]
@@ -137,6 +160,7 @@ pub struct TokenCreated {
 
 /// Who the server takes the caller for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Me {
     /// Absent while the server is open: it takes everybody on its own computer for an admin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +170,7 @@ pub struct Me {
 
 /// Who could log in on a machine at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CouldLogIn {
     /// The Unix account.
     pub username: crate::UserName,

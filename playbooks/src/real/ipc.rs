@@ -34,14 +34,14 @@ pub(super) fn remove(whose: &[Who]) -> io::Result<Vec<Found>> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Object {
+pub(super) struct Object {
     id: i32,
     /// Owner and creator.
     owners: [u32; 2],
 }
 
 /// The first line names the columns, which differ by kind and by kernel.
-fn objects(table: &str) -> impl Iterator<Item = Object> {
+pub(super) fn objects(table: &str) -> impl Iterator<Item = Object> {
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let names = lines.next().unwrap_or_default();
     let column = move |name: &str| names.iter().position(|column| *column == name);

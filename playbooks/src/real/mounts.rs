@@ -62,7 +62,7 @@ fn is_of(mount: &Mount, who: &Who, root: &Path) -> bool {
 }
 
 /// `ID PARENT DEVICE ROOT POINT OPTIONS [TAGS...] - KIND SOURCE OPTIONS`
-fn parse(line: &[u8]) -> Option<Mount> {
+pub(super) fn parse(line: &[u8]) -> Option<Mount> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let dash = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
     let [kind, _, supers] = fields.get(dash + 1..dash + 4)? else { return None };

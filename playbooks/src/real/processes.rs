@@ -25,7 +25,7 @@ pub(super) fn of(uid: u32) -> io::Result<Vec<i32>> {
     Ok(found)
 }
 
-fn is_alive_as(status: &str, uid: u32) -> bool {
+pub(super) fn is_alive_as(status: &str, uid: u32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let dead = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));
     let uids = field("Uid:").unwrap_or_default();
@@ -53,13 +53,13 @@ pub(super) fn has_ids(ids: UidRange) -> io::Result<bool> {
 }
 
 /// Lines of a map: first one inside, first one outside, how many.
-fn covers(map: &str, ids: UidRange) -> bool {
+pub(super) fn covers(map: &str, ids: UidRange) -> bool {
     let mut ranges: Vec<(u64, u64)> = map
         .lines()
         .filter_map(|line| {
             let numbers: Vec<u64> = line.split_whitespace().map_while(|text| text.parse().ok()).collect();
             let [first, _, count] = numbers[..] else { return None };
-            Some((first, first + count))
+            Some((first, first.saturating_add(count)))
         })
         .collect();
     ranges.sort_unstable();
@@ -77,7 +77,14 @@ fn ids_are_there_if_the_maps_cover_them() {
     let ids: UidRange = "66000-99999".parse().unwrap();
     assert!(covers("         0          0 4294967295\n", ids));
     assert!(covers("70000 9 30000\n0 1000 1\n1 100000 69999\n", ids));
-    for less in ["", "0 0 65536\n", "0 0 70000\n70001 70001 100000\n", "nonsense", "0 0"] {
+    for less in [
+        "",
+        "0 0 65536\n",
+        "0 0 70000\n70001 70001 100000\n",
+        "nonsense",
+        "0 0",
+        "18446744073709551615 0 1\n",
+    ] {
         assert!(!covers(less, ids), "{less}");
     }
 }

@@ -7,6 +7,9 @@ mod acl;
 mod give;
 mod walk;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use acl::law as acl_law;
+
 use super::{found, mounts};
 use crate::host::{Cleared, Who};
 use model::cleaning::Residue;

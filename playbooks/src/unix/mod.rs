@@ -3,6 +3,8 @@
 
 pub mod group;
 pub mod gshadow;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod lines;
 pub mod passwd;
 pub mod shadow;

@@ -162,3 +162,8 @@ proptest! {
         let _ = (passwd::entries(&bytes).count(), group::of_gid(&bytes, 1), group::of_member(&bytes, "a"), group::has(&bytes, "a"));
     }
 }
+
+#[test]
+fn databases_of_the_fuzzer() {
+    crate::replay::replay("databases", laws::databases);
+}

@@ -1,240 +1,169 @@
 //! `/v1/accounts`, `/v1/tokens`, `/v1/me`, and logging in
 
-use super::auth::{SESSION, shown};
-use super::error::{Answer, Fault};
-use super::path::Segment;
-use super::query::{Query, query};
-use super::{Routes, answered, any_of, body, created, desk, get, guard, ok, with};
-use crate::app::{App, Desk, Refusal, Shown};
+use super::answer::{Answers, Created, Nothing};
+use super::auth::SESSION;
+use super::error::Failure;
+use super::guard;
+use super::parameter::{ACCOUNT, CURSOR_NAME, END_RESERVATIONS, ITEMS};
+use super::route::{Request, Route, Stranger, delete, get, patch, post};
+use super::schemas::Schemas;
+use crate::app::{Desk, Refusal};
 use model::auth::{Deed, TokenKind};
-use model::wire::{AccountCreate, AccountPatch, Login, TokenCreate};
+use model::wire::{
+    AccountCreate, AccountPatch, AccountView, LoggedIn, Login, Me, Page, TokenCreate, TokenCreated, TokenView,
+};
+use utoipa::openapi::path::Operation;
+use warp::http::StatusCode;
 use warp::http::header::{HeaderValue, SET_COOKIE};
-use warp::http::{HeaderMap, StatusCode};
-use warp::{Filter, Reply};
+use warp::reply::Response;
 
-pub(super) fn routes(app: &App) -> Routes {
-    any_of(account_routes(app), [own_routes(app), token_routes(app), log_in_routes(app)])
+pub(super) fn routes() -> Vec<Route> {
+    [log_in_routes(), own_routes(), account_routes(), token_routes()].into_iter().flatten().collect()
 }
 
-fn account_routes(app: &App) -> Routes {
-    let create = warp::path!("accounts")
-        .and(warp::post())
-        .and(desk(app, Deed::Accounts))
-        .and(query(&[]))
-        .and(body::json())
-        .then(create)
-        .map(answered(app, "POST /v1/accounts"))
-        .boxed();
-    let list = warp::path!("accounts")
-        .and(get())
-        .and(desk(app, Deed::Accounts))
-        .and(query(&["cursor", "limit"]))
-        .then(list)
-        .map(answered(app, "GET /v1/accounts"))
-        .boxed();
-    let one = warp::path!("accounts" / Segment)
-        .and(get())
-        .and(desk(app, Deed::Accounts))
-        .and(query(&[]))
-        .then(one)
-        .map(answered(app, "GET /v1/accounts/{name}"))
-        .boxed();
-    let patch = warp::path!("accounts" / Segment)
-        .and(warp::patch())
-        .and(desk(app, Deed::Accounts))
-        .and(query(&[]))
-        .and(body::json())
-        .then(patch)
-        .map(answered(app, "PATCH /v1/accounts/{name}"))
-        .boxed();
-    let delete = warp::path!("accounts" / Segment)
-        .and(warp::delete())
-        .and(desk(app, Deed::Accounts))
-        .and(query(&["end_reservations"]))
-        .then(delete)
-        .map(answered(app, "DELETE /v1/accounts/{name}"))
-        .boxed();
-    any_of(list, [create, one, patch, delete])
+fn log_in_routes() -> Vec<Route> {
+    const REFUSED: &[StatusCode] = &[StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS];
+    vec![
+        post("/v1/login", "a token for a name or e-mail and a password").log_in().refuses(REFUSED).by(log_in),
+        post("/v1/session", "the same, as a cookie for browsers")
+            .log_in()
+            .refuses(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS])
+            .by(open_session),
+        delete("/v1/session", "log out").deed(Deed::Look).by(close_session),
+    ]
 }
 
-fn own_routes(app: &App) -> Routes {
-    let me = warp::path!("me")
-        .and(get())
-        .and(desk(app, Deed::Look))
-        .and(query(&[]))
-        .then(me)
-        .map(answered(app, "GET /v1/me"))
-        .boxed();
-    let patch = warp::path!("me")
-        .and(warp::patch())
-        .and(desk(app, Deed::OwnAccount))
-        .and(query(&[]))
-        .and(body::json())
-        .then(patch_me)
-        .map(answered(app, "PATCH /v1/me"))
-        .boxed();
-    any_of(me, [patch])
+fn own_routes() -> Vec<Route> {
+    vec![
+        get("/v1/me", "who you are here").deed(Deed::Look).by(me),
+        patch("/v1/me", "change your password or keys")
+            .deed(Deed::OwnAccount)
+            .refuses(&[StatusCode::CONFLICT])
+            .by(change_me),
+    ]
 }
 
-fn token_routes(app: &App) -> Routes {
-    let create = warp::path!("tokens")
-        .and(warp::post())
-        .and(desk(app, Deed::OwnAccount))
-        .and(query(&[]))
-        .and(body::json())
-        .then(create_token)
-        .map(answered(app, "POST /v1/tokens"))
-        .boxed();
-    let list = warp::path!("tokens")
-        .and(get())
-        .and(desk(app, Deed::OwnAccount))
-        .and(query(&["account"]))
-        .then(list_tokens)
-        .map(answered(app, "GET /v1/tokens"))
-        .boxed();
-    let revoke = warp::path!("tokens" / Segment)
-        .and(warp::delete())
-        .and(desk(app, Deed::OwnAccount))
-        .and(query(&[]))
-        .then(revoke_token)
-        .map(answered(app, "DELETE /v1/tokens/{id}"))
-        .boxed();
-    any_of(list, [create, revoke])
+fn account_routes() -> Vec<Route> {
+    const CLASH: &[StatusCode] = &[StatusCode::CONFLICT];
+    vec![
+        post("/v1/accounts", "make an account; the first one is an admin")
+            .deed(Deed::Accounts)
+            .refuses(CLASH)
+            .by(create),
+        get("/v1/accounts", "list accounts").deed(Deed::Accounts).takes(&[&CURSOR_NAME, &ITEMS]).by(list),
+        get("/v1/accounts/{name}", "one account").deed(Deed::Accounts).by(one),
+        patch("/v1/accounts/{name}", "change it, disable it").deed(Deed::Accounts).refuses(CLASH).by(change),
+        delete("/v1/accounts/{name}", "delete it")
+            .deed(Deed::Accounts)
+            .takes(&[&END_RESERVATIONS])
+            .refuses(CLASH)
+            .by(remove),
+    ]
 }
 
-fn log_in_routes(app: &App) -> Routes {
-    let log_in = warp::path!("login")
-        .and(warp::post())
-        .and(with(app))
-        .and(shown())
-        .and(query(&[]))
-        .and(body::json())
-        .then(log_in)
-        .map(answered(app, "POST /v1/login"))
-        .boxed();
-    let open = warp::path!("session")
-        .and(warp::post())
-        .and(with(app))
-        .and(shown())
-        .and(warp::header::headers_cloned())
-        .and(query(&[]))
-        .and(body::json())
-        .then(open_session)
-        .map(answered(app, "POST /v1/session"))
-        .boxed();
-    let close = warp::path!("session")
-        .and(warp::delete())
-        .and(desk(app, Deed::Look))
-        .and(query(&[]))
-        .then(close_session)
-        .map(answered(app, "DELETE /v1/session"))
-        .boxed();
-    any_of(log_in, [open, close])
+fn token_routes() -> Vec<Route> {
+    const REFUSED: &[StatusCode] = &[StatusCode::CONFLICT, StatusCode::NOT_FOUND];
+    vec![
+        post("/v1/tokens", "make a token for a program")
+            .deed(Deed::OwnAccount)
+            .refuses(REFUSED)
+            .by(create_token),
+        get("/v1/tokens", "list yours, with their last use")
+            .deed(Deed::OwnAccount)
+            .takes(&[&ACCOUNT])
+            .refuses(REFUSED)
+            .by(list_tokens),
+        delete("/v1/tokens/{id}", "revoke one").deed(Deed::OwnAccount).owned().by(revoke_token),
+    ]
 }
 
-async fn create(desk: Desk, query: Result<Query, Fault>, body: Result<AccountCreate, Fault>) -> Answer {
-    query?;
-    let made = desk.account_create(body?).await?;
-    created(format!("/v1/accounts/{}", made.name), made)
+async fn create(desk: Desk, request: Request<AccountCreate>) -> Result<Created<AccountView>, Failure> {
+    let body = desk.account_create(request.body).await?;
+    Ok(Created { location: format!("/v1/accounts/{}", body.name), body })
 }
 
-async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
-    let query = query?;
-    ok(desk.account_list(query.owned("cursor"), query.limit()?).await?)
+async fn list(desk: Desk, request: Request) -> Result<Page<AccountView>, Failure> {
+    Ok(desk.account_list(request.query.owned("cursor"), request.query.limit()?).await?)
 }
 
-async fn one(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.account_get(&name.0).await?)
+async fn one(desk: Desk, request: Request) -> Result<AccountView, Failure> {
+    Ok(desk.account_get(&request.place).await?)
 }
 
-async fn patch(
-    name: Segment,
-    desk: Desk,
-    query: Result<Query, Fault>,
-    body: Result<AccountPatch, Fault>,
-) -> Answer {
-    query?;
-    ok(desk.account_patch(&name.0, body?).await?)
+async fn change(desk: Desk, request: Request<AccountPatch>) -> Result<AccountView, Failure> {
+    Ok(desk.account_patch(&request.place, request.body).await?)
 }
 
-async fn delete(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    desk.account_delete(&name.0, query?.flag("end_reservations")?).await?;
-    nothing()
+async fn remove(desk: Desk, request: Request) -> Result<Nothing, Failure> {
+    desk.account_delete(&request.place, request.query.flag("end_reservations")?).await?;
+    Ok(Nothing)
 }
 
-async fn me(desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.me())
+async fn me(desk: Desk, _: Request) -> Result<Me, Failure> {
+    Ok(desk.me())
 }
 
-async fn patch_me(desk: Desk, query: Result<Query, Fault>, body: Result<AccountPatch, Fault>) -> Answer {
-    query?;
-    ok(desk.own_account_patch(body?).await?)
+async fn change_me(desk: Desk, request: Request<AccountPatch>) -> Result<AccountView, Failure> {
+    Ok(desk.own_account_patch(request.body).await?)
 }
 
-async fn create_token(desk: Desk, query: Result<Query, Fault>, body: Result<TokenCreate, Fault>) -> Answer {
-    query?;
-    let made = desk.token_create(body?).await?;
-    created(format!("/v1/tokens/{}", made.view.id), made)
+async fn create_token(desk: Desk, request: Request<TokenCreate>) -> Result<Created<TokenCreated>, Failure> {
+    let body = desk.token_create(request.body).await?;
+    Ok(Created { location: format!("/v1/tokens/{}", body.view.id), body })
 }
 
-async fn list_tokens(desk: Desk, query: Result<Query, Fault>) -> Answer {
-    ok(desk.token_list(query?.text("account")).await?)
+async fn list_tokens(desk: Desk, request: Request) -> Result<Page<TokenView>, Failure> {
+    Ok(desk.token_list(request.query.text("account")).await?)
 }
 
-async fn revoke_token(id: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    desk.token_revoke(&id.0).await?;
-    nothing()
+async fn revoke_token(desk: Desk, request: Request) -> Result<Nothing, Failure> {
+    desk.token_revoke(&request.place).await?;
+    Ok(Nothing)
 }
 
-async fn log_in(
-    app: App,
-    shown: Result<Shown, Refusal>,
-    query: Result<Query, Fault>,
-    body: Result<Login, Fault>,
-) -> Answer {
-    query?;
-    ok(app.log_in(&shown?, body?, TokenKind::Login).await?)
+async fn log_in(stranger: Stranger, request: Request<Login>) -> Result<LoggedIn, Failure> {
+    Ok(stranger.app.log_in(&stranger.shown, request.body, TokenKind::Login).await?)
 }
 
 /// The token goes into the cookie, where no script of the page reads it, and nowhere else.
 async fn open_session(
-    app: App,
-    shown: Result<Shown, Refusal>,
-    headers: HeaderMap,
-    query: Result<Query, Fault>,
-    body: Result<Login, Fault>,
-) -> Answer {
-    query?;
-    let shown = shown?;
-    if !shown.is_same_site {
+    stranger: Stranger,
+    request: Request<Login>,
+) -> Result<WithCookie<AccountView>, Failure> {
+    if !stranger.shown.is_same_site {
         return Err(Refusal::Forbidden("a page of another site has sent this request".to_owned()).into());
     }
-    let made = app.log_in(&shown, body?, TokenKind::Session).await?;
-    let mut response = ok(&made.account)?;
-    set_cookie(&mut response, made.token.expose(), guard::is_local(&headers).is_err());
-    Ok(response)
+    let made = stranger.app.log_in(&stranger.shown, request.body, TokenKind::Session).await?;
+    let cookie = cookie(made.token.expose(), guard::is_local(&request.headers).is_err());
+    Ok(WithCookie { body: made.account, cookie })
 }
 
-async fn close_session(desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
+async fn close_session(desk: Desk, _: Request) -> Result<WithCookie<Nothing>, Failure> {
     desk.log_out().await?;
-    let mut response = nothing()?;
-    set_cookie(&mut response, "; Max-Age=0", false);
-    Ok(response)
+    Ok(WithCookie { body: Nothing, cookie: cookie("; Max-Age=0", false) })
+}
+
+struct WithCookie<A> {
+    body: A,
+    cookie: String,
+}
+
+impl<A: Answers> Answers for WithCookie<A> {
+    fn respond(self) -> Response {
+        let mut response = self.body.respond();
+        if let Ok(cookie) = HeaderValue::try_from(self.cookie) {
+            response.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        response
+    }
+
+    fn describe(schemas: &mut Schemas, operation: Operation) -> Operation {
+        A::describe(schemas, operation)
+    }
 }
 
 /// Browsers keep it from scripts and from pages of other sites, and off plain HTTP beyond this computer.
-fn set_cookie(response: &mut warp::reply::Response, value: &str, is_remote: bool) {
+fn cookie(value: &str, is_remote: bool) -> String {
     let secure = if is_remote { "; Secure" } else { "" };
-    let cookie = format!("{SESSION}={value}; Path=/; HttpOnly; SameSite=Strict{secure}");
-    if let Ok(cookie) = HeaderValue::try_from(cookie) {
-        response.headers_mut().insert(SET_COOKIE, cookie);
-    }
-}
-
-fn nothing() -> Answer {
-    Ok(StatusCode::NO_CONTENT.into_response())
+    format!("{SESSION}={value}; Path=/; HttpOnly; SameSite=Strict{secure}")
 }

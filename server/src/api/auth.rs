@@ -1,57 +1,28 @@
 //! What a request shows of its sender, and whether that lets it in.
 
-use super::error::Denied;
-use super::peer::{Peer, peer};
-use super::{guard, with};
-use crate::app::{App, Desk, Refusal, Shown, Shows};
+use super::guard;
+use super::peer::Peer;
+use crate::app::{Refusal, Shown, Shows};
 use data_encoding::BASE64;
-use model::auth::Deed;
 use model::ssh::Secret;
 use warp::http::HeaderMap;
 use warp::http::header::{AUTHORIZATION, COOKIE};
-use warp::{Filter, Rejection};
 
 /// The cookie of a browser that is logged in.
 pub(super) const SESSION: &str = "berth_session";
 
-/// Whoever may do this; nobody else's request comes any further, and nothing of its body is read.
-pub(super) fn desk(
-    app: &App,
-    deed: Deed,
-) -> impl Filter<Extract = (Desk,), Error = Rejection> + Clone + use<> {
-    admitted(app, deed).and_then(|admitted: Result<Desk, _>| {
-        std::future::ready(admitted.map_err(Denied).map_err(warp::reject::custom))
+pub(super) fn shown(peer: Peer, headers: &HeaderMap) -> Result<Shown, Refusal> {
+    let network = peer.network().map(|network| network.to_string());
+    Ok(Shown {
+        credential: credential(headers)?,
+        source: Some(peer.to_string()),
+        is_local: if network.is_some() { Err("it comes from another one") } else { guard::is_local(headers) },
+        network,
+        is_same_site: guard::is_same_site(headers),
     })
 }
 
-/// The same for routes that say no in words of their own.
-pub(super) fn admitted(
-    app: &App,
-    deed: Deed,
-) -> impl Filter<Extract = (Result<Desk, Refusal>,), Error = Rejection> + Clone + use<> {
-    with(app)
-        .and(shown())
-        .then(move |app: App, shown: Result<Shown, Refusal>| async move { app.admit(shown?, deed).await })
-}
-
-pub(super) fn shown() -> impl Filter<Extract = (Result<Shown, Refusal>,), Error = Rejection> + Copy {
-    peer().and(warp::header::headers_cloned()).map(|peer: Peer, headers: HeaderMap| {
-        let network = peer.network().map(|network| network.to_string());
-        Ok(Shown {
-            credential: credential(&headers)?,
-            source: Some(peer.to_string()),
-            is_local: if network.is_some() {
-                Err("it comes from another one")
-            } else {
-                guard::is_local(&headers)
-            },
-            network,
-            is_same_site: guard::is_same_site(&headers),
-        })
-    })
-}
-
-fn credential(headers: &HeaderMap) -> Result<Option<Shows>, Refusal> {
+pub(super) fn credential(headers: &HeaderMap) -> Result<Option<Shows>, Refusal> {
     let Some(header) = headers.get(AUTHORIZATION) else { return Ok(session(headers)) };
     let odd = || {
         Refusal::Unauthorised(

@@ -1,12 +1,19 @@
 //! JSON bodies: bounded, and with errors that name the field.
 
 use super::error::Fault;
+use super::schemas::Schemas;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
-use std::{pin::pin, time::Duration};
+use std::pin::{Pin, pin};
+use std::time::Duration;
 use tokio::time::{error::Elapsed, timeout};
-use warp::http::StatusCode;
+use utoipa::ToSchema;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use warp::http::header::CONTENT_TYPE;
+use warp::http::{HeaderMap, StatusCode};
 use warp::{Filter, Rejection};
 
 /// A thousand machines by name and a hundred keys fit in well.
@@ -18,16 +25,54 @@ const DISCARDED: usize = 64 << 20;
 const SLOWEST: Duration = Duration::from_secs(30);
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
-/// Any content type will do that does not announce something else: curl's `-d` says it sends a form.
-pub(super) fn json<T: DeserializeOwned + Send + 'static>()
--> impl Filter<Extract = (Result<T, Fault>,), Error = Rejection> + Clone {
-    warp::header::optional::<String>("content-type")
-        .and(warp::body::stream())
-        .then(|kind: Option<String>, stream| receive(kind, stream))
+/// What arrives, in pieces.
+pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+pub(super) fn pieces() -> impl Filter<Extract = (Pieces,), Error = Rejection> + Copy {
+    warp::body::stream().map(|stream| -> Pieces { Box::pin(whole_pieces(stream)) })
+}
+
+fn whole_pieces<B: Buf>(
+    stream: impl Stream<Item = Result<B, warp::Error>>,
+) -> impl Stream<Item = Result<Bytes, warp::Error>> {
+    stream.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining())))
+}
+
+/// A body that a handler takes.
+pub(super) trait Body: Sized + Send + 'static {
+    fn receive(headers: &HeaderMap, pieces: Pieces) -> impl Future<Output = Result<Self, Fault>> + Send;
+    fn describe(schemas: &mut Schemas, operation: Operation) -> Operation;
+}
+
+/// Whatever comes is not read.
+pub(super) struct NoBody;
+
+impl Body for NoBody {
+    async fn receive(_: &HeaderMap, _: Pieces) -> Result<Self, Fault> {
+        Ok(Self)
+    }
+
+    fn describe(_: &mut Schemas, operation: Operation) -> Operation {
+        operation
+    }
+}
+
+/// JSON. Any content type will do that does not announce something else: curl's `-d` says it sends a form.
+impl<T: DeserializeOwned + ToSchema + Send + 'static> Body for T {
+    async fn receive(headers: &HeaderMap, pieces: Pieces) -> Result<Self, Fault> {
+        receive(headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()), pieces).await
+    }
+
+    fn describe(schemas: &mut Schemas, mut operation: Operation) -> Operation {
+        let body = RequestBodyBuilder::new().required(Some(Required::True));
+        operation.request_body =
+            Some(body.content("application/json", schemas.content::<T>()).build().into());
+        operation
+    }
 }
 
 async fn receive<T: DeserializeOwned, B: Buf>(
-    kind: Option<String>,
+    kind: Option<&str>,
     stream: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<T, Fault> {
     if kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
@@ -63,7 +108,7 @@ async fn collect<B: Buf>(stream: impl Stream<Item = Result<B, warp::Error>>) -> 
     Ok(body.into())
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     match body.trim_ascii_start().first() {
         None => {
             return Err(unreadable("the body is empty; send a JSON object, such as `{\"name\": \"value\"}`"));
@@ -74,13 +119,66 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
         }
         Some(_) => {}
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
+    if has_nul(body) {
+        return Err(unreadable("a text in the body has a NUL (`\\u0000`); leave it out"));
+    }
+    let body = whole_numbers(body);
+    let mut json = serde_json::Deserializer::from_slice(&body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         named(&path, &error.into_inner().to_string())
     })?;
     json.end().map_err(|error| unreadable(format!("something follows the JSON object: {error}")))?;
     Ok(value)
+}
+
+/// JSON has it as an escape only. No text of ours has one, and PostgreSQL keeps none.
+fn has_nul(body: &[u8]) -> bool {
+    let mut is_escaped = false;
+    body.iter().enumerate().any(|(at, byte)| {
+        let begins = *byte == b'\\' && !is_escaped;
+        is_escaped = begins;
+        begins && body[at + 1..].starts_with(b"u0000")
+    })
+}
+
+/// To JSON `2.0` and `2` are one number, to serde they are not: the first is written as the second.
+fn whole_numbers(body: &[u8]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::with_capacity(body.len()), body);
+    while let Some(first) = rest.first() {
+        let length = match first {
+            b'"' => text_length(rest),
+            b'-' | b'0'..=b'9' => rest.iter().take_while(|byte| b"+-.eE0123456789".contains(byte)).count(),
+            _ => 1,
+        };
+        let (token, after) = rest.split_at(length);
+        let is_number = *first != b'"' && length > 1;
+        match is_number.then(|| whole(token)).flatten() {
+            Some(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            None => out.extend_from_slice(token),
+        }
+        rest = after;
+    }
+    out
+}
+
+/// From quote to quote, both of them included; to the end, if the second is missing.
+fn text_length(body: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let end = body.iter().skip(1).position(|byte| {
+        let ends = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(body.len(), |end| end + 2)
+}
+
+/// A number written with a fraction or an exponent that is a whole one, as far as it can be told exactly.
+fn whole(token: &[u8]) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let text = std::str::from_utf8(token).ok().filter(|text| text.contains(['.', 'e', 'E']))?;
+    let number: f64 = text.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
 fn unreadable(detail: impl Into<String>) -> Fault {
@@ -142,12 +240,25 @@ mod tests {
             (r#"["m1","host"]"#, "must be a JSON object"),
             ("name=m1&host=x", "must be a JSON object"),
             ("null", "must be a JSON object"),
+            (r#"{"username":"a\\\u0000"}"#, "NUL"),
+            (r#"{"username":"a\\u0000"}"#, "missing field"),
             (r#"{"name":"#, "EOF"),
             (r#"{"name":"a","host":"b"} x"#, "follows"),
         ] {
             let (_, detail) = wrong::<MachineCreate>(body);
             assert!(detail.contains(says), "{body}: {detail}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_however_they_are_written() {
+        let read = |text: &str| String::from_utf8(whole_numbers(text.as_bytes())).unwrap();
+        assert_eq!(read(r#"{"a":2.0,"b":[-1e3, 5]}"#), r#"{"a":2,"b":[-1000, 5]}"#);
+        for same in [r#"{"a":"2.0 \\" 3.0"}"#, r#"{"a":0.5}"#, r#"{"a":1e300}"#, r#"{"a":"2.0"#, "{\"a\":-}"]
+        {
+            assert_eq!(read(same), same);
+        }
+        assert!(parse::<MachineCreate>(br#"{"name":"a","host":"b","port":22.0}"#).is_ok());
     }
 
     #[test]
@@ -182,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn forms_with_files_are_not_read() {
-        let kind = Some("multipart/form-data; boundary=x".to_owned());
+        let kind = Some("multipart/form-data; boundary=x");
         let body = stream::iter([Ok(Bytes::from_static(b"{}"))]);
         let fault = receive::<ReservationCreate, _>(kind, body).await.err().unwrap();
         assert_eq!(fault.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);

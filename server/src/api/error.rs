@@ -4,14 +4,9 @@ use crate::app::Refusal;
 use model::wire::Problem;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use warp::reject::{
-    InvalidHeader, InvalidQuery, LengthRequired, MethodNotAllowed, PayloadTooLarge, Reject,
-    UnsupportedMediaType,
-};
+use warp::reject::Reject;
 use warp::reply::Response;
 use warp::{Rejection, Reply};
-
-pub(super) type Answer = Result<Response, Failure>;
 
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -30,12 +25,6 @@ pub(super) struct Fault {
 }
 
 impl Reject for Fault {}
-
-/// Nobody who may ask this.
-#[derive(Debug)]
-pub(super) struct Denied(pub(super) Refusal);
-
-impl Reject for Denied {}
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
@@ -72,8 +61,7 @@ impl Failure {
     fn problem(&self) -> Problem {
         let status = self.status();
         let (kind, field) = match self {
-            Self::Refused(Refusal::Invalid(invalid)) => ("about:blank", Some(invalid.field.to_owned())),
-            Self::Refused(refusal) => (status_and_kind(refusal).1, None),
+            Self::Refused(refusal) => (status_and_kind(refusal).1, field(refusal)),
             Self::Fault(fault) => ("about:blank", fault.field.clone()),
         };
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
@@ -88,9 +76,17 @@ impl Failure {
     }
 }
 
+fn field(refusal: &Refusal) -> Option<String> {
+    match refusal {
+        Refusal::Invalid(invalid) => Some(invalid.field.to_owned()),
+        _ => None,
+    }
+}
+
 /// The kind tells apart what shares a status; `about:blank` says no more than the status does.
 fn status_and_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
+        Refusal::Invalid(invalid) if invalid.is_unfit => (StatusCode::CONFLICT, "urn:berth:unfit"),
         Refusal::Invalid(_) => (StatusCode::BAD_REQUEST, "about:blank"),
         Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "about:blank"),
         Refusal::Conflict(_) => (StatusCode::CONFLICT, "urn:berth:conflict"),
@@ -105,6 +101,11 @@ fn status_and_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "about:blank"),
         Refusal::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "about:blank"),
     }
+}
+
+/// The end of a request that failed.
+pub(super) fn respond(failure: Failure) -> Response {
+    failure.into_response()
 }
 
 impl Reply for Failure {
@@ -146,28 +147,17 @@ impl Fault {
         Self { status: StatusCode::BAD_REQUEST, field: Some(field.into()), detail: detail.into() }
     }
 
+    pub(super) fn wrong_method() -> Self {
+        let detail = "this path has no such method; the header `allow` lists those it has";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+    }
+
     /// Our own rejections first: they are more precise than what warp says of the routes it tried beside.
     pub(super) fn of(rejection: &Rejection) -> Self {
         if let Some(fault) = rejection.find::<Self>() {
             return fault.clone();
         }
-        if let Some(header) = rejection.find::<InvalidHeader>() {
-            return Self::field(header.name(), format!("the header `{}` cannot be read", header.name()));
-        }
-        let (status, detail) = if rejection.find::<InvalidQuery>().is_some() {
-            (StatusCode::BAD_REQUEST, "the query cannot be read; write `?name=value&name=value`")
-        } else if rejection.find::<PayloadTooLarge>().is_some() {
-            (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
-        } else if rejection.find::<LengthRequired>().is_some() {
-            (StatusCode::LENGTH_REQUIRED, "send a content-length")
-        } else if rejection.find::<UnsupportedMediaType>().is_some() {
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON: `content-type: application/json`")
-        } else if rejection.find::<MethodNotAllowed>().is_some() {
-            (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this path has no such method; the header `allow` lists those it has",
-            )
-        } else if rejection.is_not_found() {
+        let (status, detail) = if rejection.is_not_found() {
             (StatusCode::NOT_FOUND, "there is nothing at this path; `GET /` lists the paths there are")
         } else {
             tracing::error!(?rejection, "a rejection without a wording");
@@ -198,6 +188,7 @@ mod tests {
         let shortage = Shortage::TooFew { wanted: 3, free: 1 };
         for (refusal, status) in [
             (Refusal::Invalid(Invalid::new("count", "must be 1 or more")), 400),
+            (Refusal::Invalid(Invalid::unfit("until", "has passed")), 409),
             (Refusal::NotFound(text()), 404),
             (Refusal::Conflict(text()), 409),
             (Refusal::KeyReused(text()), 422),

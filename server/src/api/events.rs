@@ -1,40 +1,72 @@
 //! `/v1/events`
 
-use super::error::{Answer, Fault};
-use super::query::{Query, query};
-use super::{Routes, answered, desk, get, ok};
-use crate::app::{App, Desk, News};
+use super::answer::{Answers, described_text};
+use super::error::{Failure, Fault};
+use super::parameter::{ACTOR, AFTER, CURSOR_EVENT, ITEMS, KIND, MACHINE, RESERVATION};
+use super::query::Query;
+use super::route::{Request, Route, get};
+use super::schemas::Schemas;
+use crate::app::{Desk, News};
 use crate::store::EventFilter;
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use model::auth::Deed;
+use model::wire::{EventView, Page};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::watch;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Operation;
+use warp::Reply;
 use warp::http::HeaderMap;
 use warp::http::header::ACCEPT;
+use warp::reply::Response;
 use warp::sse::{self, Event};
-use warp::{Filter, Reply};
 
-pub(super) fn routes(app: &App) -> Routes {
-    warp::path!("events")
-        .and(get())
-        .and(desk(app, Deed::Audit))
-        .and(query(&["after", "cursor", "limit", "machine", "reservation", "actor", "kind"]))
-        .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<Stop>())
-        .then(list_or_stream)
-        .map(answered(app, "GET /v1/events"))
-        .boxed()
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        get("/v1/events", "what happened; as a stream, what happens")
+            .deed(Deed::Audit)
+            .takes(&[&AFTER, &CURSOR_EVENT, &ITEMS, &MACHINE, &RESERVATION, &ACTOR, &KIND])
+            .by(list_or_stream),
+    ]
 }
 
 /// Whether the server stops: a stream ends then.
 #[derive(Clone)]
 pub(super) struct Stop(pub(super) watch::Receiver<bool>);
 
-async fn list_or_stream(desk: Desk, query: Result<Query, Fault>, headers: HeaderMap, stop: Stop) -> Answer {
-    let query = query?;
+/// What whoever asks accepts.
+enum Events {
+    List(Page<EventView>),
+    Stream(BoxStream<'static, News>),
+}
+
+impl Answers for Events {
+    fn respond(self) -> Response {
+        match self {
+            Self::List(page) => page.respond(),
+            Self::Stream(news) => sse::reply(Shared(Mutex::new(news.map(worded).boxed()))).into_response(),
+        }
+    }
+
+    fn describe(schemas: &mut Schemas, operation: Operation) -> Operation {
+        let mut stream = described_text(operation.clone(), &["text/event-stream"]);
+        let list = Page::<EventView>::describe(schemas, operation);
+        let key = "200".to_owned();
+        if let (Some(RefOr::T(list)), Some(RefOr::T(both))) =
+            (list.responses.responses.get(&key), stream.responses.responses.get_mut(&key))
+        {
+            both.content.extend(list.content.clone());
+        }
+        stream
+    }
+}
+
+async fn list_or_stream(desk: Desk, request: Request) -> Result<Events, Failure> {
+    let Request { query, headers, stop, .. } = request;
     let filter = EventFilter {
         machine: query.owned("machine"),
         reservation: query.owned("reservation"),
@@ -42,25 +74,24 @@ async fn list_or_stream(desk: Desk, query: Result<Query, Fault>, headers: Header
         kind: query.owned("kind"),
     };
     if !wants_stream(&headers) {
-        return ok(desk.events(after(&query)?, filter, query.limit()?).await?);
+        return Ok(Events::List(desk.events(after(&query)?, filter, query.limit()?).await?));
     }
     if query.text("limit").is_some() {
         return Err(Fault::field("limit", "a stream has no pages").into());
     }
     // What a browser that lost its connection heard last is newer than the address it began with.
     let after = last_heard(&headers)?.or(after(&query)?);
-    let news = desk.follow(after, filter, stop.0).await?.map(worded);
-    Ok(sse::reply(Shared(Mutex::new(Box::pin(news)))).into_response())
+    Ok(Events::Stream(desk.follow(after, filter, stop.0).await?.boxed()))
 }
 
 /// Warp shares what it streams between threads, though only one polls it.
-struct Shared<S>(Mutex<Pin<Box<S>>>);
+struct Shared<S>(Mutex<S>);
 
-impl<S: Stream> Stream for Shared<S> {
+impl<S: Stream + Unpin> Stream for Shared<S> {
     type Item = S::Item;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(cx)
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(cx)
     }
 }
 
@@ -89,13 +120,9 @@ fn worded(news: News) -> Result<Event, Infallible> {
     })
 }
 
-/// The number of the last event somebody has seen. A page's `next` is such a number too.
+/// The number of the last event somebody has seen. A page's `next` is such a number too; of both, the later counts.
 fn after(query: &Query) -> Result<Option<i64>, Fault> {
-    let (after, cursor) = (query.integer("after")?, query.integer("cursor")?);
-    if after.is_some() && cursor.is_some() {
-        return Err(Fault::field("cursor", "give `after` or `cursor`, not both"));
-    }
-    Ok(after.or(cursor))
+    Ok(query.integer("after")?.max(query.integer("cursor")?))
 }
 
 #[cfg(test)]
@@ -127,7 +154,7 @@ mod tests {
     fn a_cursor_is_the_number_of_an_event() {
         let read = |raw: &str| after(&Query::parse(raw).unwrap());
         assert_eq!((read(""), read("after=7"), read("cursor=8")), (Ok(None), Ok(Some(7)), Ok(Some(8))));
-        assert_eq!(read("after=7&cursor=8").unwrap_err().field.as_deref(), Some("cursor"));
+        assert_eq!(read("after=7&cursor=8"), Ok(Some(8)));
         assert_eq!(read("cursor=x").unwrap_err().field.as_deref(), Some("cursor"));
     }
 }

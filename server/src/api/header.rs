@@ -2,18 +2,18 @@
 
 use super::error::Fault;
 use crate::app::Refusal;
-use warp::{Filter, Rejection};
+use warp::http::HeaderMap;
+use warp::http::header::AUTHORIZATION;
 
 const KEY: &str = "Idempotency-Key";
 
 /// The same key and the same request again get the first one's answer.
-pub(super) fn idempotency_key()
--> impl Filter<Extract = (Result<Option<String>, Fault>,), Error = Rejection> + Clone {
-    warp::header::optional::<String>("idempotency-key")
-        .map(|key: Option<String>| key.map(checked_key).transpose())
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let Some(key) = headers.get(KEY) else { return Ok(None) };
+    checked_key(key.to_str().unwrap_or_default().to_owned()).map(Some)
 }
 
-fn checked_key(key: String) -> Result<String, Fault> {
+pub(super) fn checked_key(key: String) -> Result<String, Fault> {
     let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if (1..=128).contains(&key.len()) && printable {
         return Ok(key);
@@ -22,13 +22,9 @@ fn checked_key(key: String) -> Result<String, Fault> {
 }
 
 /// The token of `Authorization: Bearer …`.
-pub(super) fn bearer() -> impl Filter<Extract = (Result<String, Refusal>,), Error = Rejection> + Clone {
-    warp::header::optional::<String>("authorization").map(|header: Option<String>| token(header.as_deref()))
-}
-
-fn token(header: Option<&str>) -> Result<String, Refusal> {
-    let parts = header.and_then(|header| header.split_once(' '));
-    match parts {
+pub(super) fn token(headers: &HeaderMap) -> Result<String, Refusal> {
+    let shown = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.split_once(' '));
+    match shown {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim().to_owned()),
         _ => Err(Refusal::Unauthorised("send the credential as `Authorization: Bearer …`".to_owned())),
     }
@@ -48,9 +44,13 @@ mod tests {
 
     #[test]
     fn tokens() {
-        assert_eq!(token(Some("bearer  abc")).ok().as_deref(), Some("abc"));
+        let read = |header: Option<&str>| {
+            let headers = header.map(|header| (AUTHORIZATION, header.parse().unwrap()));
+            token(&headers.into_iter().collect())
+        };
+        assert_eq!(read(Some("bearer  abc")).ok().as_deref(), Some("abc"));
         for bad in [None, Some("abc"), Some("Basic abc")] {
-            assert!(token(bad).is_err(), "{bad:?}");
+            assert!(read(bad).is_err(), "{bad:?}");
         }
     }
 }

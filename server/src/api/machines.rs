@@ -1,160 +1,105 @@
 //! `/v1/machines`
 
-use super::error::{Answer, Fault};
-use super::path::Segment;
-use super::query::{Query, query};
-use super::{Routes, answered, any_of, body, created, desk, get, header, ok};
-use crate::app::{App, Desk, MachineFilter};
+use super::answer::Created;
+use super::error::Failure;
+use super::parameter::{AT, CURSOR, ITEMS, LABEL, STATE};
+use super::route::{Request, Route, delete, get, patch, post};
+use crate::app::{Desk, MachineFilter};
 use model::auth::Deed;
-use model::wire::{MachineAdopt, MachineCreate, MachinePatch, Page};
-use warp::Filter;
+use model::wire::{
+    CleaningView, CouldLogIn, MachineAdopt, MachineCreate, MachineCreated, MachinePatch, MachineView, Page,
+};
+use warp::http::StatusCode;
 
-pub(super) fn routes(app: &App) -> Routes {
-    let create = warp::path!("machines")
-        .and(warp::post())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .and(header::idempotency_key())
-        .and(body::json())
-        .then(create)
-        .map(answered(app, "POST /v1/machines"))
-        .boxed();
-    let list = warp::path!("machines")
-        .and(get())
-        .and(desk(app, Deed::Look))
-        .and(query(&["label", "state", "cursor", "limit"]))
-        .then(list)
-        .map(answered(app, "GET /v1/machines"))
-        .boxed();
-    let one = warp::path!("machines" / Segment)
-        .and(get())
-        .and(desk(app, Deed::Look))
-        .and(query(&[]))
-        .then(one)
-        .map(answered(app, "GET /v1/machines/{name}"))
-        .boxed();
-    let patch = warp::path!("machines" / Segment)
-        .and(warp::patch())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .and(body::json())
-        .then(patch)
-        .map(answered(app, "PATCH /v1/machines/{name}"))
-        .boxed();
-    let retire = warp::path!("machines" / Segment)
-        .and(warp::delete())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .then(retire)
-        .map(answered(app, "DELETE /v1/machines/{name}"))
-        .boxed();
-    let cleanings = warp::path!("machines" / Segment / "cleanings")
-        .and(get())
-        .and(desk(app, Deed::Audit))
-        .and(query(&["cursor", "limit"]))
-        .then(cleanings)
-        .map(answered(app, "GET /v1/machines/{name}/cleanings"))
-        .boxed();
-    let access = warp::path!("machines" / Segment / "access")
-        .and(get())
-        .and(desk(app, Deed::Audit))
-        .and(query(&["at"]))
-        .then(access)
-        .map(answered(app, "GET /v1/machines/{name}/access"))
-        .boxed();
-    let clean = warp::path!("machines" / Segment / "clean")
-        .and(warp::post())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .then(clean)
-        .map(answered(app, "POST /v1/machines/{name}/clean"))
-        .boxed();
-    let adopt = warp::path!("machines" / Segment / "adopt")
-        .and(warp::post())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .and(body::json())
-        .then(adopt)
-        .map(answered(app, "POST /v1/machines/{name}/adopt"))
-        .boxed();
-    let release_agent = warp::path!("machines" / Segment / "release-agent")
-        .and(warp::post())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .then(release_agent)
-        .map(answered(app, "POST /v1/machines/{name}/release-agent"))
-        .boxed();
-    any_of(list, [create, one, patch, retire, cleanings, access, clean, adopt, release_agent])
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        post("/v1/machines", "register a machine")
+            .deed(Deed::Machines)
+            .keyed()
+            .refuses(&[StatusCode::CONFLICT])
+            .by(create),
+        get("/v1/machines", "list machines")
+            .deed(Deed::Look)
+            .takes(&[&LABEL, &STATE, &CURSOR, &ITEMS])
+            .by(list),
+        get("/v1/machines/{name}", "one machine").deed(Deed::Look).by(one),
+        patch("/v1/machines/{name}", "change its labels, cordon it")
+            .deed(Deed::Machines)
+            .refuses(&[StatusCode::CONFLICT])
+            .by(change),
+        delete("/v1/machines/{name}", "retire it; it goes when nothing is left on it")
+            .deed(Deed::Machines)
+            .refuses(&[StatusCode::CONFLICT])
+            .by(retire),
+        get("/v1/machines/{name}/cleanings", "what was taken away, and how long it took")
+            .deed(Deed::Audit)
+            .takes(&[&CURSOR, &ITEMS])
+            .by(cleanings),
+        get("/v1/machines/{name}/access", "who could log in on it")
+            .deed(Deed::Audit)
+            .takes(&[&AT])
+            .by(access),
+        post("/v1/machines/{name}/clean", "have its agent try again to get clean")
+            .deed(Deed::Machines)
+            .refuses(&[StatusCode::CONFLICT])
+            .by(clean),
+        post("/v1/machines/{name}/adopt", "give it an agent of its own")
+            .deed(Deed::Machines)
+            .refuses(&[StatusCode::CONFLICT])
+            .by(adopt),
+        post("/v1/machines/{name}/release-agent", "take that away again")
+            .deed(Deed::Machines)
+            .refuses(&[StatusCode::CONFLICT])
+            .by(release_agent),
+    ]
 }
 
-async fn create(
-    desk: Desk,
-    query: Result<Query, Fault>,
-    key: Result<Option<String>, Fault>,
-    body: Result<MachineCreate, Fault>,
-) -> Answer {
-    query?;
-    let made = desk.machine_create(body?, key?).await?;
-    created(format!("/v1/machines/{}", made.machine.name), made)
+async fn create(desk: Desk, request: Request<MachineCreate>) -> Result<Created<MachineCreated>, Failure> {
+    let body = desk.machine_create(request.body, request.key).await?;
+    Ok(Created { location: format!("/v1/machines/{}", body.machine.name), body })
 }
 
-async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
-    let query = query?;
+async fn list(desk: Desk, request: Request) -> Result<Page<MachineView>, Failure> {
+    let query = request.query;
     let filter = MachineFilter {
         labels: query.labels()?,
         state: query.state()?,
         cursor: query.owned("cursor"),
         limit: query.limit()?,
     };
-    ok(desk.machine_list(filter).await?)
+    Ok(desk.machine_list(filter).await?)
 }
 
-async fn one(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.machine_get(&name.0).await?)
+async fn one(desk: Desk, request: Request) -> Result<MachineView, Failure> {
+    Ok(desk.machine_get(&request.place).await?)
 }
 
-async fn patch(
-    name: Segment,
-    desk: Desk,
-    query: Result<Query, Fault>,
-    body: Result<MachinePatch, Fault>,
-) -> Answer {
-    query?;
-    ok(desk.machine_patch(&name.0, body?).await?)
+async fn change(desk: Desk, request: Request<MachinePatch>) -> Result<MachineView, Failure> {
+    Ok(desk.machine_patch(&request.place, request.body).await?)
 }
 
-async fn retire(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.machine_retire(&name.0).await?)
+async fn retire(desk: Desk, request: Request) -> Result<MachineView, Failure> {
+    Ok(desk.machine_retire(&request.place).await?)
 }
 
-async fn cleanings(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    let query = query?;
-    ok(desk.cleaning_list(&name.0, query.owned("cursor"), query.limit()?).await?)
+async fn cleanings(desk: Desk, request: Request) -> Result<Page<CleaningView>, Failure> {
+    let query = request.query;
+    Ok(desk.cleaning_list(&request.place, query.owned("cursor"), query.limit()?).await?)
 }
 
-async fn access(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    let at = query?.time("at")?;
-    ok(Page { items: desk.could_log_in(&name.0, at).await?, next: None })
+async fn access(desk: Desk, request: Request) -> Result<Page<CouldLogIn>, Failure> {
+    let at = request.query.time("at")?;
+    Ok(Page { items: desk.could_log_in(&request.place, at).await?, next: None })
 }
 
-async fn clean(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.machine_clean(&name.0).await?)
+async fn clean(desk: Desk, request: Request) -> Result<MachineView, Failure> {
+    Ok(desk.machine_clean(&request.place).await?)
 }
 
-async fn adopt(
-    name: Segment,
-    desk: Desk,
-    query: Result<Query, Fault>,
-    body: Result<MachineAdopt, Fault>,
-) -> Answer {
-    query?;
-    ok(desk.machine_adopt(&name.0, body?).await?)
+async fn adopt(desk: Desk, request: Request<MachineAdopt>) -> Result<MachineView, Failure> {
+    Ok(desk.machine_adopt(&request.place, request.body).await?)
 }
 
-async fn release_agent(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.machine_release_agent(&name.0).await?)
+async fn release_agent(desk: Desk, request: Request) -> Result<MachineView, Failure> {
+    Ok(desk.machine_release_agent(&request.place).await?)
 }

@@ -3,32 +3,40 @@
 pub mod accept;
 mod accounts;
 mod agent;
+mod answer;
 mod auth;
 mod body;
 mod compat;
 mod connection;
 mod crowd;
+mod docs;
+mod document;
 mod error;
 mod events;
 mod guard;
 mod header;
+#[cfg(any(test, fuzzing))]
+pub mod laws;
 mod machines;
 mod meta;
+mod parameter;
 mod path;
 pub mod peer;
 mod pools;
 mod query;
 mod reservations;
+mod route;
+mod schemas;
 mod steady;
 
 use crate::app::App;
-use auth::desk;
-use error::{Answer, Denied, Failure, Fault};
-use serde::Serialize;
+use error::Fault;
+use route::{Description, Route};
 use std::convert::Infallible;
+use std::sync::{Arc, LazyLock};
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
-use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use warp::http::header::{ALLOW, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
@@ -36,69 +44,58 @@ use warp::{Filter, Rejection, Reply};
 /// A route, or several: boxed, because the compiler takes minutes over their types otherwise.
 pub type Routes = BoxedFilter<(Response,)>;
 
+/// Every route there is, in the order of the index. What is not in here is not served.
+fn every_route() -> Vec<Route> {
+    [
+        meta::routes(),
+        machines::routes(),
+        reservations::routes(),
+        pools::routes(),
+        events::routes(),
+        accounts::routes(),
+        compat::routes(),
+        agent::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What every route is.
+static DESCRIPTIONS: LazyLock<Vec<Arc<Description>>> =
+    LazyLock::new(|| every_route().into_iter().map(|route| route.description).collect());
+
 /// What people and their programs use.
 pub fn routes(app: App) -> Routes {
-    let v1 = any_of(
-        machines::routes(&app),
-        [
-            reservations::routes(&app),
-            pools::routes(&app),
-            events::routes(&app),
-            accounts::routes(&app),
-            meta::v1(&app),
-        ],
-    );
-    let v1 = warp::path("v1").and(v1).boxed();
-    let all = any_of(v1, [meta::routes(&app), compat::routes(&app)]);
-    finished(app, all)
+    served(app, |description| !description.access.is_of_agents())
 }
 
 /// The agents' own door: enrol and sync, each with a credential of its own, and nothing else.
 pub fn agent_routes(app: App) -> Routes {
-    let agent = warp::path("v1").and(agent::routes(&app)).boxed();
-    finished(app, agent)
+    served(app, |description| description.access.is_of_agents())
 }
 
-fn any_of<const N: usize>(first: Routes, others: [Routes; N]) -> Routes {
-    others.into_iter().fold(first, |all, next| all.or(next).unify().boxed())
-}
-
-fn with(app: &App) -> impl Filter<Extract = (App,), Error = Infallible> + Clone + use<> {
-    let app = app.clone();
-    warp::any().map(move || app.clone())
-}
-
-/// `HEAD` is answered like `GET`; hyper leaves the body out.
-fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    warp::get().or(warp::head()).unify()
-}
-
-/// The end of every route: a failure becomes its response here, so that warp never tries another route after
-/// a handler ran, and the request is counted.
-fn answered(app: &App, route: &'static str) -> impl Fn(Answer) -> Response + Clone + use<> {
-    let app = app.clone();
-    move |answer| {
-        let response = answer.unwrap_or_else(|failure| failure.into_response());
-        app.request_seen(route, response.status().as_u16());
-        response
-    }
+fn served(app: App, is_here: fn(&Description) -> bool) -> Routes {
+    let routes = every_route().into_iter().filter(|route| is_here(&route.description));
+    let served = routes.map(|route| route.serve(&app));
+    let all = served.reduce(|all, next| all.or(next).unify().boxed()).expect("there are routes");
+    finished(app, all, is_here)
 }
 
 /// Answers what no route took, and marks every response.
-fn finished(app: App, routes: Routes) -> Routes {
+fn finished(app: App, routes: Routes, is_here: fn(&Description) -> bool) -> Routes {
     let recover = move |rejection: Rejection| {
-        let response = match rejection.find::<Denied>() {
-            Some(Denied(refusal)) => Failure::from(refusal.clone()).into_response(),
-            None => Fault::of(&rejection).into_response(),
-        };
+        let response = Fault::of(&rejection).into_response();
         app.request_seen("none", response.status().as_u16());
         std::future::ready(Ok::<_, Infallible>(response))
     };
+    let marked = move |path, response| marked(path, response, is_here);
     warp::path::full().and(routes.recover(recover).unify()).map(marked).boxed()
 }
 
-fn marked(path: FullPath, mut response: Response) -> Response {
-    let allow = (response.status() == StatusCode::METHOD_NOT_ALLOWED).then(|| meta::allowed(path.as_str()));
+fn marked(path: FullPath, mut response: Response, is_here: fn(&Description) -> bool) -> Response {
+    let is_wrong = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    let allow = is_wrong.then(|| allowed(path.as_str(), is_here));
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -108,25 +105,36 @@ fn marked(path: FullPath, mut response: Response) -> Response {
     response
 }
 
-fn ok<T: Serialize>(body: T) -> Answer {
-    json(StatusCode::OK, body)
+/// The methods a path has, as the header `allow` lists them.
+fn allowed(path: &str, is_here: fn(&Description) -> bool) -> String {
+    let of_path = |route: &&Arc<Description>| is_here(route) && path::places(route.path, path).is_some();
+    let methods = DESCRIPTIONS
+        .iter()
+        .filter(of_path)
+        .map(|route| if route.answers_head() { "GET, HEAD".to_owned() } else { route.method.to_string() });
+    methods.collect::<Vec<_>>().join(", ")
 }
 
-fn json<T: Serialize>(status: StatusCode, body: T) -> Answer {
-    Ok(warp::reply::with_status(warp::reply::json(&body), status).into_response())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn created<T: Serialize>(location: String, body: T) -> Answer {
-    let mut response = json(StatusCode::CREATED, body)?;
-    // Ids and names are plain ASCII, so that this cannot fail; without the header the answer still holds.
-    if let Ok(location) = HeaderValue::try_from(location) {
-        response.headers_mut().insert(LOCATION, location);
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        let allowed = |path| allowed(path, |route| !route.access.is_of_agents());
+        assert_eq!(allowed("/v1/machines"), "POST, GET, HEAD");
+        assert_eq!(allowed("/v1/machines/"), "POST, GET, HEAD");
+        assert_eq!(allowed("/v1/reservations/0190"), "GET, HEAD, PATCH, DELETE");
+        assert_eq!(allowed("/reserve"), "GET, POST");
+        assert_eq!((allowed("/nowhere"), allowed("/v1/agent/sync")), (String::new(), String::new()));
     }
-    Ok(response)
-}
 
-fn text(content_type: &'static str, body: String) -> Response {
-    let mut response = body.into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+    #[test]
+    fn no_two_routes_are_the_same() {
+        let mut labels: Vec<_> = DESCRIPTIONS.iter().map(|route| route.label()).collect();
+        let all = labels.len();
+        labels.sort();
+        labels.dedup();
+        assert_eq!(labels.len(), all);
+    }
 }

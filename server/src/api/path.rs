@@ -17,6 +17,23 @@ impl FromStr for Segment {
     }
 }
 
+/// Whether a path is of this template, and what it has in the place that the template leaves open. One slash more at the
+/// end does not matter.
+pub(super) fn places(template: &str, path: &str) -> Option<Segment> {
+    let mut place = Segment(String::new());
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let (mut wanted, mut found) =
+        (template.strip_suffix('/').unwrap_or(template).split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return Some(place),
+            (Some(open), Some(raw)) if open.starts_with('{') => place = raw.parse().ok()?,
+            (Some(word), Some(raw)) if word == raw => {}
+            _ => return None,
+        }
+    }
+}
+
 /// Undoes `%2F` and the like; nothing when it is cut short or no UTF-8.
 pub(super) fn decode(raw: &str) -> Option<String> {
     let mut bytes = raw.bytes();
@@ -34,6 +51,24 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_fits_one_template() {
+        let place = |template, path| places(template, path).map(|place| place.0);
+        assert_eq!(place("/v1/machines/{name}", "/v1/machines/m%31"), Some("m1".to_owned()));
+        assert_eq!(place("/v1/machines/{name}/clean", "/v1/machines/m1/clean/"), Some("m1".to_owned()));
+        assert_eq!((place("/", "/"), place("/v1/me", "/v1/me")), (Some(String::new()), Some(String::new())));
+        for other in [
+            "/v1/machines",
+            "/v1/machines/",
+            "/v1/machines/a/b",
+            "/v1/machines/%00",
+            "/v1/pools/a",
+            "/v1/machines/a//",
+        ] {
+            assert_eq!(place("/v1/machines/{name}", other), None, "{other}");
+        }
+    }
 
     #[test]
     fn segments() {

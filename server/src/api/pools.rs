@@ -1,64 +1,39 @@
 //! `/v1/pools`
 
-use super::error::{Answer, Fault};
-use super::path::Segment;
-use super::query::{Query, query};
-use super::{Routes, answered, any_of, body, desk, get, ok};
-use crate::app::{App, Desk};
+use super::error::Failure;
+use super::route::{Request, Route, get, post, put};
+use crate::app::Desk;
 use model::auth::Deed;
-use model::wire::{Page, PoolPut};
-use warp::Filter;
+use model::wire::{Page, PoolPut, PoolView};
+use warp::http::StatusCode;
 
-pub(super) fn routes(app: &App) -> Routes {
-    let list = warp::path!("pools")
-        .and(get())
-        .and(desk(app, Deed::Look))
-        .and(query(&[]))
-        .then(list)
-        .map(answered(app, "GET /v1/pools"))
-        .boxed();
-    let one = warp::path!("pools" / Segment)
-        .and(get())
-        .and(desk(app, Deed::Look))
-        .and(query(&[]))
-        .then(one)
-        .map(answered(app, "GET /v1/pools/{name}"))
-        .boxed();
-    let put = warp::path!("pools" / Segment)
-        .and(warp::put())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .and(body::json())
-        .then(put)
-        .map(answered(app, "PUT /v1/pools/{name}"))
-        .boxed();
-    let accept_losses = warp::path!("pools" / Segment / "accept-losses")
-        .and(warp::post())
-        .and(desk(app, Deed::Machines))
-        .and(query(&[]))
-        .then(accept_losses)
-        .map(answered(app, "POST /v1/pools/{name}/accept-losses"))
-        .boxed();
-    any_of(list, [one, put, accept_losses])
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        get("/v1/pools", "list pools").deed(Deed::Look).by(list),
+        get("/v1/pools/{name}", "one pool").deed(Deed::Look).by(one),
+        put("/v1/pools/{name}", "make a pool, or change it")
+            .deed(Deed::Machines)
+            .refuses(&[StatusCode::CONFLICT])
+            .by(put_pool),
+        post("/v1/pools/{name}/accept-losses", "believe its provider that machines are lost")
+            .deed(Deed::Machines)
+            .by(accept_losses),
+    ]
 }
 
 /// A page like every other list, though there is never a second one.
-async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(Page { items: desk.pool_list().await?, next: None })
+async fn list(desk: Desk, _: Request) -> Result<Page<PoolView>, Failure> {
+    Ok(Page { items: desk.pool_list().await?, next: None })
 }
 
-async fn one(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.pool_get(&name.0).await?)
+async fn one(desk: Desk, request: Request) -> Result<PoolView, Failure> {
+    Ok(desk.pool_get(&request.place).await?)
 }
 
-async fn put(name: Segment, desk: Desk, query: Result<Query, Fault>, body: Result<PoolPut, Fault>) -> Answer {
-    query?;
-    ok(desk.pool_put(&name.0, body?).await?)
+async fn put_pool(desk: Desk, request: Request<PoolPut>) -> Result<PoolView, Failure> {
+    Ok(desk.pool_put(&request.place, request.body).await?)
 }
 
-async fn accept_losses(name: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.pool_accept_losses(&name.0).await?)
+async fn accept_losses(desk: Desk, request: Request) -> Result<PoolView, Failure> {
+    Ok(desk.pool_accept_losses(&request.place).await?)
 }

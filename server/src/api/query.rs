@@ -2,37 +2,21 @@
 
 use super::error::Fault;
 use super::path::decode;
+use super::route::Description;
 use model::phase::{MachineState, Phase};
 use model::{Labels, Timestamp};
 use serde::Deserialize;
 use serde::de::{IntoDeserializer, value::Error};
-use std::{convert::Infallible, ops::RangeInclusive};
-use warp::Filter;
+use std::ops::RangeInclusive;
 
 /// The most items on one page.
-const LIMITS: RangeInclusive<u32> = 1..=1000;
-const LIMIT: u32 = 100;
+pub(super) const LIMITS: RangeInclusive<u32> = 1..=1000;
+pub(super) const LIMIT: u32 = 100;
 /// Seconds somebody may wait for an answer.
-const WAITS: RangeInclusive<u32> = 0..=60;
+pub(super) const WAITS: RangeInclusive<u32> = 0..=60;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query(Vec<(String, String)>);
-
-/// The query of a request that may have these parameters and no others.
-pub(super) fn query(
-    known: &'static [&'static str],
-) -> impl Filter<Extract = (Result<Query, Fault>,), Error = Infallible> + Clone {
-    raw().map(move |raw: String| Query::parse(&raw)?.only(known))
-}
-
-/// The query of a request that may have any, for callers who always sent what they liked.
-pub(super) fn lenient() -> impl Filter<Extract = (Result<Query, Fault>,), Error = Infallible> + Clone {
-    raw().map(|raw: String| Query::parse(&raw))
-}
-
-fn raw() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
-    warp::query::raw().or(warp::any().map(String::new)).unify()
-}
 
 impl Query {
     pub(super) fn parse(raw: &str) -> Result<Self, Fault> {
@@ -44,6 +28,12 @@ impl Query {
             }
         }
         Ok(Self(pairs))
+    }
+
+    /// Of a route that takes these parameters.
+    pub(super) fn known_to(self, route: &Description) -> Result<Self, Fault> {
+        let known: Vec<_> = route.parameters.iter().map(|parameter| parameter.name).collect();
+        if route.is_lenient { Ok(self) } else { self.only(&known) }
     }
 
     fn only(self, known: &[&str]) -> Result<Self, Fault> {
@@ -128,6 +118,9 @@ fn pair(raw: &str) -> Result<(String, String), Fault> {
     let (name, value) = raw.split_once('=').unwrap_or((raw, ""));
     let read = |text: &str| decode(&text.replace('+', " "));
     match (read(name), read(value)) {
+        (Some(name), Some(value)) if value.contains(char::is_control) => {
+            Err(Fault::field(&name, format!("the value of `{}` has control characters", shown(&name))))
+        }
         (Some(name), Some(value)) => Ok((name, value)),
         (Some(name), None) => {
             Err(Fault::field(&name, format!("the value of `{}` is badly encoded", shown(&name))))
@@ -160,6 +153,7 @@ mod tests {
         assert_eq!(field_of(read("x").only(&[])), "x");
         assert_eq!(field_of(Query::parse("limit=1&limit=2")), "limit");
         assert_eq!(field_of(Query::parse("state=%f")), "state");
+        assert_eq!(field_of(Query::parse("actor=a%00")), "actor");
         assert!(read("").only(&[]).is_ok());
     }
 

@@ -1,99 +1,67 @@
 //! `/v1/reservations`
 
-use super::error::{Answer, Fault};
-use super::path::Segment;
-use super::query::{Query, query};
-use super::{Routes, answered, any_of, body, created, desk, get, header, json, ok};
-use crate::app::{App, Desk, ReservationFilter};
+use super::answer::{Created, Settled};
+use super::error::Failure;
+use super::parameter::{CURSOR, ITEMS, PHASE, USERNAME, WAIT};
+use super::route::{Request, Route, delete, get, patch, post};
+use crate::app::{Desk, ReservationFilter};
 use model::auth::Deed;
 use model::phase::Phase;
-use model::wire::{ReservationCreate, ReservationPatch};
-use warp::Filter;
+use model::wire::{Page, ReservationCreate, ReservationPatch, ReservationView};
 use warp::http::StatusCode;
 
-pub(super) fn routes(app: &App) -> Routes {
-    let create = warp::path!("reservations")
-        .and(warp::post())
-        .and(desk(app, Deed::Reserve))
-        .and(query(&[]))
-        .and(header::idempotency_key())
-        .and(body::json())
-        .then(create)
-        .map(answered(app, "POST /v1/reservations"))
-        .boxed();
-    let list = warp::path!("reservations")
-        .and(get())
-        .and(desk(app, Deed::Look))
-        .and(query(&["username", "phase", "cursor", "limit"]))
-        .then(list)
-        .map(answered(app, "GET /v1/reservations"))
-        .boxed();
-    let one = warp::path!("reservations" / Segment)
-        .and(get())
-        .and(desk(app, Deed::Look))
-        .and(query(&[]))
-        .then(one)
-        .map(answered(app, "GET /v1/reservations/{id}"))
-        .boxed();
-    let patch = warp::path!("reservations" / Segment)
-        .and(warp::patch())
-        .and(desk(app, Deed::Reserve))
-        .and(query(&["wait"]))
-        .and(body::json())
-        .then(patch)
-        .map(answered(app, "PATCH /v1/reservations/{id}"))
-        .boxed();
-    let release = warp::path!("reservations" / Segment)
-        .and(warp::delete())
-        .and(desk(app, Deed::Reserve))
-        .and(query(&["wait"]))
-        .then(release)
-        .map(answered(app, "DELETE /v1/reservations/{id}"))
-        .boxed();
-    any_of(list, [create, one, patch, release])
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        post("/v1/reservations", "reserve machines")
+            .deed(Deed::Reserve)
+            .keyed()
+            .refuses(&[StatusCode::CONFLICT])
+            .by(create),
+        get("/v1/reservations", "list reservations")
+            .deed(Deed::Look)
+            .takes(&[&USERNAME, &PHASE, &CURSOR, &ITEMS])
+            .by(list),
+        get("/v1/reservations/{id}", "one reservation").deed(Deed::Look).owned().by(one),
+        patch("/v1/reservations/{id}", "let it end at another time")
+            .deed(Deed::Reserve)
+            .owned()
+            .takes(&[&WAIT])
+            .refuses(&[StatusCode::CONFLICT])
+            .by(change),
+        delete("/v1/reservations/{id}", "release it").deed(Deed::Reserve).owned().takes(&[&WAIT]).by(release),
+    ]
 }
 
 async fn create(
     desk: Desk,
-    query: Result<Query, Fault>,
-    key: Result<Option<String>, Fault>,
-    body: Result<ReservationCreate, Fault>,
-) -> Answer {
-    query?;
-    let made = desk.reservation_create(body?, key?).await?;
-    created(format!("/v1/reservations/{}", made.id), made)
+    request: Request<ReservationCreate>,
+) -> Result<Created<ReservationView>, Failure> {
+    let body = desk.reservation_create(request.body, request.key).await?;
+    Ok(Created { location: format!("/v1/reservations/{}", body.id), body })
 }
 
-async fn list(desk: Desk, query: Result<Query, Fault>) -> Answer {
-    let query = query?;
+async fn list(desk: Desk, request: Request) -> Result<Page<ReservationView>, Failure> {
+    let query = request.query;
     let filter = ReservationFilter {
         username: query.owned("username"),
         phase: query.phase()?,
         cursor: query.owned("cursor"),
         limit: query.limit()?,
     };
-    ok(desk.reservation_list(filter).await?)
+    Ok(desk.reservation_list(filter).await?)
 }
 
-async fn one(id: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    query?;
-    ok(desk.reservation_get(&id.0).await?)
+async fn one(desk: Desk, request: Request) -> Result<ReservationView, Failure> {
+    Ok(desk.reservation_get(&request.place).await?)
 }
 
-async fn patch(
-    id: Segment,
-    desk: Desk,
-    query: Result<Query, Fault>,
-    body: Result<ReservationPatch, Fault>,
-) -> Answer {
-    let wait = query?.wait()?;
-    ok(desk.reservation_patch(&id.0, body?, wait).await?)
+async fn change(desk: Desk, request: Request<ReservationPatch>) -> Result<ReservationView, Failure> {
+    let wait = request.query.wait()?;
+    Ok(desk.reservation_patch(&request.place, request.body, wait).await?)
 }
 
 /// 202 while something of it is left on a machine. Releasing what has ended is no mistake.
-async fn release(id: Segment, desk: Desk, query: Result<Query, Fault>) -> Answer {
-    let wait = query?.wait()?;
-    let reservation = desk.reservation_release(&id.0, wait).await?;
-    let gone = reservation.phase == Phase::Ended;
-    json(if gone { StatusCode::OK } else { StatusCode::ACCEPTED }, reservation)
+async fn release(desk: Desk, request: Request) -> Result<Settled<ReservationView>, Failure> {
+    let body = desk.reservation_release(&request.place, request.query.wait()?).await?;
+    Ok(Settled { is_done: body.phase == Phase::Ended, body })
 }

@@ -27,7 +27,7 @@ pub(super) async fn parse(
     if access.jump.is_none() && visitor.ssh.forbids(host) {
         let why = "is link-local, multicast or where a cloud tells secrets: give another, or allow it by \
                    `--allow-link-local`";
-        return Err(Invalid::new("host", why).into());
+        return Err(Invalid::unfit("host", why).into());
     }
     let seal = visitor.seal.clone();
     let parsed = tokio::task::spawn_blocking(move || checked(access, seal)).await;
@@ -83,9 +83,9 @@ fn checked_key(key: &Secret, passphrase: Option<&Secret>) -> Result<(), Invalid>
     }
     read_key(key, passphrase).map(|_| ()).map_err(|error| match error {
         KeyError::PassphraseMissing | KeyError::PassphraseWrong => {
-            Invalid::new("ssh.passphrase", error.to_string())
+            Invalid::unfit("ssh.passphrase", error.to_string())
         }
-        KeyError::NotAKey | KeyError::NotAHostKey => Invalid::new("ssh.private_key", error.to_string()),
+        KeyError::NotAKey | KeyError::NotAHostKey => Invalid::unfit("ssh.private_key", error.to_string()),
     })
 }
 

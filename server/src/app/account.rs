@@ -65,7 +65,7 @@ impl Desk {
         let password_hash = match &body.password {
             Some(password) => Some(self.app.gate().passwords.hash("password", password).await?),
             None if only_as_first => {
-                return Err(Invalid::new("password", "give one: without, nobody could ever log in").into());
+                return Err(Invalid::unfit("password", "give one: without, nobody could ever log in").into());
             }
             None => None,
         };
@@ -119,7 +119,7 @@ impl Desk {
         };
         if body.password.is_some() {
             let current = body.current_password.clone().unwrap_or_else(|| Secret::from(String::new()));
-            let wrong = |_| Invalid::new("current_password", "is another one");
+            let wrong = |_| Invalid::unfit("current_password", "is another one");
             match self.app.verified(own.name.as_str(), current, None, false).await {
                 Err(Refusal::Unauthorised(why)) => return Err(wrong(why).into()),
                 verified => drop(verified?),

@@ -6,7 +6,7 @@ use crate::store::{MachineChange, NewMachine};
 use crate::tls;
 use jiff::SignedDuration;
 use model::allocate::{is_free, without_spares};
-use model::dial::Dial;
+use model::dial::Dials;
 use model::machine::{Machine, Uids};
 use model::phase::{MachineState, machine_state};
 use model::wire::{
@@ -133,7 +133,7 @@ impl Desk {
     /// It is to get an agent of its own, which a visit puts there.
     pub async fn machine_adopt(&self, name: &str, body: MachineAdopt) -> Result<MachineView, Refusal> {
         let MachineAdopt { server, ca } = body;
-        let server = server.parse::<Dial>().map_err(|why| Invalid::new("server", why.to_string()))?;
+        let server = server.parse::<Dials>().map_err(|why| Invalid::new("server", why.to_string()))?;
         check_ca(&server, ca.as_deref())?;
         if self.hub().visitor().is_none() {
             return Err(Refusal::Conflict(access::NO_VISITS.to_owned()));
@@ -246,13 +246,13 @@ fn checked_port(port: u16) -> Result<u16, Invalid> {
     if port == 0 { Err(Invalid::new("port", "must be 1 to 65535")) } else { Ok(port) }
 }
 
-fn check_ca(server: &Dial, ca: Option<&str>) -> Result<(), Invalid> {
+fn check_ca(server: &Dials, ca: Option<&str>) -> Result<(), Invalid> {
     let Some(ca) = ca else { return Ok(()) };
-    if !matches!(server, Dial::Https { .. }) {
+    if !server.has_https() {
         return Err(Invalid::new("ca", "only an `https://` server is known by a CA: leave it out"));
     }
     if !tls::are_authorities(ca) {
-        return Err(Invalid::new(
+        return Err(Invalid::unfit(
             "ca",
             "give one certificate or more in PEM: each begins with `-----BEGIN CERTIFICATE-----`",
         ));

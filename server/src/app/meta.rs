@@ -28,7 +28,7 @@ impl App {
     }
 
     /// Counts a request.
-    pub fn request_seen(&self, route: &'static str, status: u16) {
+    pub fn request_seen(&self, route: &str, status: u16) {
         self.hub().metrics.request_seen(route, status);
     }
 

@@ -135,7 +135,7 @@ impl From<Failure> for Refusal {
             Failure::OverQuota(over) => Self::OverQuota(over),
             Failure::Unauthorised(why) => Self::Unauthorised(why),
             Failure::Gone(why) => Self::Gone(why),
-            Failure::Race => Self::Unavailable(failure.to_string()),
+            Failure::Race | Failure::TakenOver(_) => Self::Unavailable(failure.to_string()),
             Failure::Unavailable(why) => Self::Unavailable(why),
             Failure::Internal(why) => Self::Internal(why),
         }

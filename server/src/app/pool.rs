@@ -28,7 +28,7 @@ impl Desk {
             return Err(Invalid::new("image", "name one, such as `berth-debian`").into());
         }
         if body.spare > body.size {
-            return Err(Invalid::new("spare", format!("at most its `size`, {}", body.size)).into());
+            return Err(Invalid::unfit("spare", format!("at most its `size`, {}", body.size)).into());
         }
         let wanted = Pool {
             name,
@@ -41,6 +41,7 @@ impl Desk {
             spare: body.spare,
             grace: parse_grace(body.grace)?,
             losses_accepted_until: None,
+            home: None,
             problem: None,
         };
         let pool = self.store.pool_put(wanted, self.hub().clock.now()).await?;

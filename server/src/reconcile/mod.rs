@@ -4,6 +4,7 @@
 mod ears;
 mod expiry;
 mod machine;
+mod news;
 mod pool;
 mod queue;
 mod schedule;
@@ -115,6 +116,9 @@ pub async fn start(hub: &Arc<Hub>, providers: Providers) -> anyhow::Result<JoinS
     loops.spawn(machine::run(hub.clone()));
     loops.spawn(expiry::run(hub.clone()));
     loops.spawn(pool::run(hub.clone(), providers));
+    if let Some(told) = hub.store.listen() {
+        loops.spawn(news::run(hub.clone(), told));
+    }
     schedule::start(hub, &mut loops).await?;
     Ok(loops)
 }

@@ -1,9 +1,10 @@
 //! The pool loop: as many machines as wanted. Rows are written before a provider is asked, so that a crash between
-//! the two leaves a row to go on from and never a machine nobody knows.
+//! the two leaves a row to go on from and never a machine nobody knows. Of several servers one looks after a pool, and
+//! nothing counts that it does once another has taken over.
 
 use super::{Hub, Providers};
 use crate::secret;
-use crate::store::Failure;
+use crate::store::{Failure, Store, Thing};
 use jiff::SignedDuration;
 use model::breaker::Breaker;
 use model::pool::{Pool, Step, plan};
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 
 /// How long a new machine has to enrol.
 const JOIN_WITHIN: SignedDuration = SignedDuration::from_mins(15);
-/// After a round that failed.
+/// After a round that failed, and while another server looks after a pool, which may die.
 const RETRY: SignedDuration = SignedDuration::from_secs(2);
 
 /// Wakes the pool loop when there may be something to do.
@@ -50,12 +51,13 @@ pub(super) async fn run(hub: Arc<Hub>, providers: Providers) {
         // What comes free while we look is news in any case.
         hub.pools.surplus.store(true, Ordering::Relaxed);
         let round = rounds(&hub, &providers, &mut breakers).await;
-        hub.pools.surplus.store(round != Round::Settled, Ordering::Relaxed);
+        let has_surplus = !matches!(round, Round::Settled | Round::Elsewhere);
+        hub.pools.surplus.store(has_surplus, Ordering::Relaxed);
         match round {
             // Something was done: look again at once, until nothing is left to do.
             Round::Moved => {}
             Round::Settled | Round::Waiting => woken.await,
-            Round::Failed => tokio::select! {
+            Round::Elsewhere | Round::Failed => tokio::select! {
                 () = woken => {}
                 () = hub.clock.sleep_until(hub.clock.now() + RETRY) => {}
             },
@@ -68,6 +70,8 @@ enum Round {
     Settled,
     /// Somebody is on a machine that is no longer wanted.
     Waiting,
+    /// Another server looks after it.
+    Elsewhere,
     Moved,
     Failed,
 }
@@ -101,6 +105,47 @@ async fn rounds(hub: &Arc<Hub>, providers: &Providers, breakers: &mut Breakers) 
     worst
 }
 
+/// Its provider, and the store for as long as we look after it. Absent: another server does.
+async fn charge<'a>(
+    hub: &Hub,
+    providers: &'a Providers,
+    pool: &Pool,
+) -> Result<Option<(&'a Arc<dyn Provider>, Store)>, String> {
+    let thing = Thing::Pool(pool.name.clone());
+    let found = match provider(hub, providers, pool).await {
+        Ok(found) => found,
+        Err(_) if hub.store.is_elsewhere(thing.clone()).await.map_err(worded)? => return Ok(None),
+        Err(why) => return Err(why),
+    };
+    let (provider, home) = found;
+    let Some(claim) = hub.store.claim_take(thing).await.map_err(worded)? else { return Ok(None) };
+    let store = hub.store.under(&claim);
+    if home != pool.home {
+        store.pool_home(pool.name.clone(), home).await.map_err(worded)?;
+    }
+    Ok(Some((provider, store)))
+}
+
+/// That of its machines. One that cannot see them must not look after them: it would take them for lost.
+async fn provider<'a>(
+    hub: &Hub,
+    providers: &'a Providers,
+    pool: &Pool,
+) -> Result<(&'a Arc<dyn Provider>, Option<String>), String> {
+    let known = || format!("there is no provider `{}` here; have {:?}", pool.provider, providers.keys());
+    let provider = providers.get(pool.provider.as_str()).ok_or_else(known)?;
+    let home = provider.home().await.map_err(|error| error.to_string())?;
+    let are_given_up = pool.losses_accepted_until.is_some_and(|until| hub.clock.now() < until);
+    match &pool.home {
+        Some(made_at) if home.as_ref() != Some(made_at) && !are_given_up => Err(format!(
+            "its machines were made at {made_at}, which this server does not see: start a server there, or, if they are \
+             gone, say `berth pool accept-losses {}`",
+            pool.name
+        )),
+        Some(_) | None => Ok((provider, home)),
+    }
+}
+
 /// One comparison and its steps.
 async fn round(
     hub: &Arc<Hub>,
@@ -108,10 +153,9 @@ async fn round(
     pool: &Pool,
     breaker: &mut Breaker,
 ) -> Result<Round, String> {
-    let known = || format!("there is no provider `{}` here; have {:?}", pool.provider, providers.keys());
-    let provider = providers.get(pool.provider.as_str()).ok_or_else(known)?;
+    let Some((provider, store)) = charge(hub, providers, pool).await? else { return Ok(Round::Elsewhere) };
     // Members first: a machine made between the two reads is then listed and not taken for lost.
-    let members = hub.store.pool_members(pool.name.clone()).await.map_err(|failure| failure.to_string())?;
+    let members = store.pool_members(pool.name.clone()).await.map_err(worded)?;
     let listed = provider.list_owned(&pool.name).await.map_err(|error| error.to_string())?;
     let now = hub.clock.now();
     let known: HashSet<MachineId> = members.iter().map(|member| member.id).collect();
@@ -127,7 +171,7 @@ async fn round(
         (true, true) => Round::Waiting,
         (true, false) => Round::Settled,
     };
-    take_all(hub, provider, pool, steps).await?;
+    take_all(hub, &store, provider, pool, steps).await?;
     // Until somebody says so, or the provider thinks better of it.
     tripped.map_err(|tripped| {
         format!("{tripped}; if it is right, say `berth pool accept-losses {}`", pool.name)
@@ -137,14 +181,15 @@ async fn round(
 
 async fn take_all(
     hub: &Arc<Hub>,
+    store: &Store,
     provider: &Arc<dyn Provider>,
     pool: &Pool,
     steps: Vec<Step>,
 ) -> Result<(), String> {
     let mut doing = JoinSet::new();
     for step in steps {
-        let (hub, provider, pool) = (hub.clone(), provider.clone(), pool.clone());
-        doing.spawn(async move { take(&hub, provider.as_ref(), &pool, step).await });
+        let (hub, store, provider, pool) = (hub.clone(), store.clone(), provider.clone(), pool.clone());
+        doing.spawn(async move { take(&hub, &store, provider.as_ref(), &pool, step).await });
     }
     let mut failed = None;
     while let Some(done) = doing.join_next().await {
@@ -154,13 +199,19 @@ async fn take_all(
     failed.map_or(Ok(()), Err)
 }
 
-async fn take(hub: &Hub, provider: &dyn Provider, pool: &Pool, step: Step) -> Result<(), String> {
+async fn take(
+    hub: &Hub,
+    store: &Store,
+    provider: &dyn Provider,
+    pool: &Pool,
+    step: Step,
+) -> Result<(), String> {
     let now = hub.clock.now();
     match step {
-        Step::Add(by) => hub.store.pool_grow(pool.clone(), by, now).await.map_err(worded),
-        Step::Create(id) => create(hub, provider, pool, id).await,
+        Step::Add(by) => store.pool_grow(pool.clone(), by, now).await.map_err(worded),
+        Step::Create(id) => create(hub, store, provider, pool, id).await,
         Step::Retire(id) => {
-            hub.store.machine_retire_idle(id, now).await.map_err(worded)?;
+            store.machine_retire_idle(id, now).await.map_err(worded)?;
             hub.queue.add(id);
             Ok(())
         }
@@ -168,29 +219,35 @@ async fn take(hub: &Hub, provider: &dyn Provider, pool: &Pool, step: Step) -> Re
         Step::Forget(id) => {
             // One whose making was cut short is not listed; it goes here.
             provider.destroy(id).await.map_err(|error| error.to_string())?;
-            let outcome = hub.store.machine_gone(id, now).await.map_err(worded)?;
+            let outcome = store.machine_gone(id, now).await.map_err(worded)?;
             hub.given_up(outcome);
             hub.agents.wake(id);
             hub.agents.forget(id);
             Ok(())
         }
         Step::Lost(id) => {
-            let outcome = hub.store.machine_lost(id, now).await.map_err(worded)?;
+            let outcome = store.machine_lost(id, now).await.map_err(worded)?;
             hub.given_up(outcome);
             Ok(())
         }
     }
 }
 
-async fn create(hub: &Hub, provider: &dyn Provider, pool: &Pool, id: MachineId) -> Result<(), String> {
-    let machine = hub.store.machine_by_id(id).await.map_err(worded)?;
+async fn create(
+    hub: &Hub,
+    store: &Store,
+    provider: &dyn Provider,
+    pool: &Pool,
+    id: MachineId,
+) -> Result<(), String> {
+    let machine = store.machine_by_id(id).await.map_err(worded)?;
     let join_token = secret::join_token();
     let until = hub.clock.now() + JOIN_WITHIN;
-    hub.store.join_token_add(id, secret::digest(&join_token), until).await.map_err(worded)?;
+    store.join_token_add(id, secret::digest(&join_token), until).await.map_err(worded)?;
     let order =
         Order { id, name: machine.name, pool: pool.name.clone(), image: pool.image.clone(), join_token };
     let place = provider.create(&order).await.map_err(|error| error.to_string())?;
-    hub.store.machine_placed(id, place.host, place.port).await.map_err(worded)
+    store.machine_placed(id, place.host, place.port).await.map_err(worded)
 }
 
 fn worded(failure: Failure) -> String {

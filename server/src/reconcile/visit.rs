@@ -1,14 +1,15 @@
-//! Visits to machines that have no agent of their own: the server logs in, and lets the agent there make one.
+//! Visits to machines that have no agent of their own: the server logs in, and lets the agent there make one. Of several
+//! servers one visits a machine, and what it brings back does not count once another has taken over.
 
 use super::Hub;
 use crate::reach::VisitError;
 use crate::reach::ssh::{Auth, HostKey, LONGEST_KEY, Login, Ssh, Target, read_key};
-use crate::seal::{Credentials, Seal};
+use crate::seal::{Credentials, Seal, Unsealable};
 use crate::secret;
-use crate::store::{Access, Failure, Itinerary};
+use crate::store::{Access, Failure, Itinerary, Store, Thing};
 use anyhow::{Context, anyhow};
 use jiff::SignedDuration;
-use model::adoption::Step;
+use model::adoption::{Adoption, Step};
 use model::machine::Machine;
 use model::report::Report;
 use model::ssh::{AuthKind, Secret};
@@ -23,6 +24,8 @@ use tokio::sync::Semaphore;
 const ABREAST: usize = 64;
 /// After the database failed.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
+/// While a visit is due and another server is to make it, which may die.
+const ELSEWHERE: SignedDuration = SignedDuration::from_secs(3);
 /// So long an agent that was put on a machine may take to enrol; the next try brings a new token.
 const JOIN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
@@ -40,6 +43,8 @@ pub struct Visits {
 #[derive(Default)]
 struct State {
     under_way: HashSet<MachineId>,
+    /// Log-ins that were sealed with another key than ours: until they are given anew, that is for another server.
+    sealed: HashSet<MachineId>,
     /// What the machines reported and the database has: the next visit tells them.
     kept: HashMap<MachineId, Vec<AssignmentId>>,
 }
@@ -52,7 +57,15 @@ impl Default for Visits {
 
 impl Visits {
     pub fn forget(&self, machine: MachineId) {
-        self.lock().kept.remove(&machine);
+        let mut state = self.lock();
+        state.kept.remove(&machine);
+        state.sealed.remove(&machine);
+    }
+
+    /// Unless one is under way, or for another server.
+    fn begin(&self, machine: MachineId) -> bool {
+        let mut state = self.lock();
+        !state.sealed.contains(&machine) && state.under_way.insert(machine)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,13 +88,14 @@ pub(super) fn is_due(hub: &Hub, machine: &Machine, now: Timestamp) -> bool {
 /// Does nothing while another visit to the machine is under way: that one is followed by a look at what is left to do.
 pub(super) async fn visit(hub: &Hub, id: MachineId) {
     let Some(visitor) = &hub.visitor else { return };
-    if !hub.visits.lock().under_way.insert(id) {
+    if !hub.visits.begin(id) {
         return;
     }
-    let under_way = UnderWay { hub, id };
+    let mut under_way = UnderWay { hub, id, look_at: Timestamp::MIN };
     let Ok(_permit) = hub.visits.abreast.acquire().await else { return };
     match try_visit(hub, visitor, id).await {
-        Ok(()) => drop(under_way),
+        Ok(Whose::Ours) => drop(under_way),
+        Ok(Whose::Anothers) => under_way.look_at = hub.clock.now() + ELSEWHERE,
         Err(failure) => {
             tracing::warn!(machine = %id, %failure, "a visit could not be made or written down");
             hub.clock.sleep_until(hub.clock.now() + RETRY).await;
@@ -89,61 +103,89 @@ pub(super) async fn visit(hub: &Hub, id: MachineId) {
     }
 }
 
+/// Who visits a machine.
+enum Whose {
+    Ours,
+    Anothers,
+}
+
 /// Also when the visit panics.
 struct UnderWay<'a> {
     hub: &'a Hub,
     id: MachineId,
+    /// What is left to do is looked for then.
+    look_at: Timestamp,
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.hub.visits.lock().under_way.remove(&self.id);
-        self.hub.queue.add(self.id);
+        self.hub.queue.add_at(self.id, self.look_at);
     }
 }
 
-async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Failure> {
-    let itinerary = match hub.store.itinerary(id).await {
+async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<Whose, Failure> {
+    let Some(claim) = hub.store.claim_take(Thing::VisitsTo(id)).await? else { return Ok(Whose::Anothers) };
+    let store = hub.store.under(&claim);
+    let is_sealed = match visit_under(hub, &store, visitor, id).await {
         // Its log-in was taken away meanwhile.
-        Err(Failure::NotFound(_)) => return Ok(()),
+        Err(Failure::NotFound(_)) => false,
         other => other?,
     };
-    let step = itinerary.adoption.as_ref().and_then(|adoption| adoption.due(hub.clock.now()));
-    let errand = match step {
-        Some(Step::Overdue) => return hub.store.agent_overdue(id, hub.clock.now()).await,
-        Some(Step::Install) => match install(hub, id, &itinerary).await {
-            Err(Failure::NotFound(_)) => return Ok(()),
-            errand => errand?,
-        },
-        Some(Step::Uninstall) => Errand::Uninstall,
+    if is_sealed {
+        hub.visits.lock().sealed.insert(id);
+        hub.store.claim_leave(claim).await?;
+    }
+    Ok(Whose::Ours)
+}
+
+/// Says whether the log-in is sealed with another key than ours.
+async fn visit_under(hub: &Hub, store: &Store, visitor: &Visitor, id: MachineId) -> Result<bool, Failure> {
+    let itinerary = store.itinerary(id).await?;
+    let order = itinerary.adoption.clone();
+    let due = order.and_then(|order| order.due(hub.clock.now()).map(|step| (step, order)));
+    let errand = match due {
+        Some((Step::Overdue, _)) => return store.agent_overdue(id, hub.clock.now()).await.map(|()| false),
+        Some((Step::Install, order)) => install(hub, store, id, order).await?,
+        Some((Step::Uninstall, order)) => Errand::Uninstall(order),
         None => Errand::Look,
     };
-    match go(hub, visitor, id, itinerary, &errand).await {
+    let came_to = go(hub, visitor, id, itinerary, &errand).await;
+    let is_sealed = matches!(came_to, Err(Trouble::Sealed(_)));
+    write_down(hub, store, id, errand, came_to).await.map(|()| is_sealed)
+}
+
+async fn write_down(
+    hub: &Hub,
+    store: &Store,
+    id: MachineId,
+    errand: Errand,
+    came_to: Result<Seen, Trouble>,
+) -> Result<(), Failure> {
+    let now = hub.clock.now();
+    match came_to {
         Ok(Seen::Report(report)) => {
-            let now = hub.clock.now();
             let received = match errand {
-                Errand::Uninstall => hub.store.agent_released(id, *report, now).await?,
-                Errand::Look | Errand::Install { .. } => hub.store.visit_made(id, *report, now).await?,
+                Errand::Uninstall(_) => store.agent_released(id, *report, now).await?,
+                Errand::Look | Errand::Install { .. } => store.visit_made(id, *report, now).await?,
             };
             hub.metrics.visits.inc();
             hub.visits.lock().kept.insert(id, received.kept.clone());
             hub.heard(&received);
             Ok(())
         }
-        Ok(Seen::Installed) => hub.store.agent_installed(id, hub.clock.now()).await,
-        Ok(Seen::HostKey(key)) => {
-            hub.store.host_key_seen(id, key.to_string(), key.fingerprint(), hub.clock.now()).await
-        }
+        Ok(Seen::Installed(order)) => store.agent_installed(id, order, now).await,
+        Ok(Seen::HostKey(key)) => store.host_key_seen(id, key.to_string(), key.fingerprint(), now).await,
         Err(Trouble::HostKeyChanged(key)) => {
-            hub.store.host_key_changed(id, key.to_string(), key.fingerprint(), hub.clock.now()).await
+            store.host_key_changed(id, key.to_string(), key.fingerprint(), now).await
         }
-        Err(Trouble::Other(why)) => {
+        Err(Trouble::Sealed(why) | Trouble::Other(why)) => {
             tracing::warn!(machine = %id, why, "a visit failed");
             hub.metrics.visits_failed.inc();
             match errand {
-                Errand::Look => hub.store.visit_failed(id, why, hub.clock.now()).await,
-                Errand::Install { .. } | Errand::Uninstall => {
-                    hub.store.adoption_failed(id, why, hub.clock.now()).await
+                Errand::Look => store.visit_failed(id, why, now).await,
+                Errand::Install { order, .. } | Errand::Uninstall(order) => {
+                    store.adoption_failed(id, order, why, now).await
                 }
             }
         }
@@ -154,12 +196,11 @@ async fn try_visit(hub: &Hub, visitor: &Visitor, id: MachineId) -> Result<(), Fa
 enum Errand {
     Look,
     Install {
-        server: String,
-        ca: Option<String>,
+        order: Adoption,
         join_token: Secret,
     },
     /// And look.
-    Uninstall,
+    Uninstall(Adoption),
 }
 
 impl Errand {
@@ -168,34 +209,31 @@ impl Errand {
         match self {
             Self::Look => "once".to_owned(),
             // Made of letters that need no more than this.
-            Self::Install { server, .. } => format!("install --server \"{server}\""),
-            Self::Uninstall => "uninstall".to_owned(),
+            Self::Install { order, .. } => format!("install --server \"{}\"", order.server),
+            Self::Uninstall(_) => "uninstall".to_owned(),
         }
     }
 }
 
 /// A token for one more try.
-async fn install(hub: &Hub, id: MachineId, itinerary: &Itinerary) -> Result<Errand, Failure> {
+async fn install(hub: &Hub, store: &Store, id: MachineId, order: Adoption) -> Result<Errand, Failure> {
     let (token, now) = (secret::join_token(), hub.clock.now());
-    hub.store.adoption_token(id, secret::digest(&token), now + JOIN_WITHIN, now).await?;
-    let (server, ca) = itinerary
-        .adoption
-        .as_ref()
-        .map(|adoption| (adoption.server.clone(), adoption.ca.clone()))
-        .unwrap_or_default();
-    Ok(Errand::Install { server, ca, join_token: token.into() })
+    store.adoption_token(id, secret::digest(&token), now + JOIN_WITHIN, now).await?;
+    Ok(Errand::Install { order, join_token: token.into() })
 }
 
 /// What a visit came to.
 enum Seen {
     Report(Box<Report>),
-    Installed,
+    Installed(Adoption),
     /// Of a machine of which none is pinned.
     HostKey(HostKey),
 }
 
 enum Trouble {
     HostKeyChanged(HostKey),
+    /// With another key than ours.
+    Sealed(String),
     Other(String),
 }
 
@@ -226,7 +264,10 @@ async fn go(
         target(&seal, way)
     });
     let target = target.await.map_err(anyhow::Error::from).flatten();
-    let target = target.map_err(|error| Trouble::Other(format!("{error:#}")))?;
+    let target = target.map_err(|error| {
+        let is_sealed = error.chain().any(|cause| cause.is::<Unsealable>());
+        if is_sealed { Trouble::Sealed(format!("{error:#}")) } else { Trouble::Other(format!("{error:#}")) }
+    })?;
     let target = match (is_pinned, target) {
         (true, Some(target)) => target,
         (_, jump) => return Ok(Seen::HostKey(visitor.ssh.scan(&host, port, jump.as_ref()).await?)),
@@ -234,15 +275,16 @@ async fn go(
     let kept = hub.visits.lock().kept.get(&id).cloned().unwrap_or_default();
     // The time is told as it is when the machine hears it.
     let input = || {
-        if let Errand::Install { join_token, ca, .. } = errand {
-            return format!("{}\n{}", join_token.expose(), ca.as_deref().unwrap_or_default()).into_bytes();
+        if let Errand::Install { join_token, order } = errand {
+            return format!("{}\n{}", join_token.expose(), order.ca.as_deref().unwrap_or_default())
+                .into_bytes();
         }
         let visit = Visit { now: hub.clock.now(), spec: spec.clone(), kept: kept.clone() };
         serde_json::to_vec(&visit).unwrap_or_default()
     };
     let answer = visitor.ssh.visit(&target, &errand.arguments(), input).await?;
-    if let Errand::Install { .. } = errand {
-        return Ok(Seen::Installed);
+    if let Errand::Install { order, .. } = errand {
+        return Ok(Seen::Installed(order.clone()));
     }
     match serde_json::from_slice(&answer) {
         Ok(report) => Ok(Seen::Report(Box::new(report))),

@@ -10,7 +10,7 @@ use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use jiff::SignedDuration;
 use model::adoption::{Adoption, ENROL_WITHIN, Stage};
-use model::dial::Dial;
+use model::dial::Dials;
 use model::machine::Machine;
 use model::report::Report;
 use model::{MachineId, Timestamp};
@@ -39,7 +39,7 @@ impl Store {
     pub async fn machine_adopt(
         &self,
         name: &str,
-        server: Dial,
+        server: Dials,
         ca: Option<String>,
         now: Timestamp,
     ) -> Result<Machine, Failure> {
@@ -119,11 +119,16 @@ impl Store {
         .await
     }
 
-    /// Its agent was put there and started.
-    pub async fn agent_installed(&self, id: MachineId, now: Timestamp) -> Result<(), Failure> {
+    /// Its agent was put there and started, as it was ordered.
+    pub async fn agent_installed(
+        &self,
+        id: MachineId,
+        order: Adoption,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         self.write(move |conn| {
             // It may have enrolled already.
-            if of(conn, id)?.is_some_and(|adoption| adoption.stage == Stage::Adopting) {
+            if still_wanted(conn, id, &order)?.is_some() {
                 diesel::update(ssh_access::table.find(id.to_string()))
                     .set((
                         ssh_access::agent_installed_at.eq(micros(now)),
@@ -153,10 +158,16 @@ impl Store {
     }
 
     /// An agent could not be brought or taken away; the first time in a row is an event.
-    pub async fn adoption_failed(&self, id: MachineId, why: String, now: Timestamp) -> Result<(), Failure> {
-        self.write(move |conn| match of(conn, id)? {
-            Some(adoption) if adoption.stage != Stage::Adopted => failed(conn, id, &adoption, &why, now),
-            Some(_) | None => Ok(()),
+    pub async fn adoption_failed(
+        &self,
+        id: MachineId,
+        order: Adoption,
+        why: String,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        self.write(move |conn| match still_wanted(conn, id, &order)? {
+            Some(adoption) => failed(conn, id, &adoption, &why, now),
+            None => Ok(()),
         })
         .await
     }
@@ -187,6 +198,14 @@ pub(crate) fn of(conn: &mut Conn, id: MachineId) -> Result<Option<Adoption>, Fai
     let row: Option<AdoptionRow> =
         ssh_access::table.find(id.to_string()).select(AdoptionRow::as_select()).first(conn).optional()?;
     row.map(AdoptionRow::into_adoption).transpose().map(Option::flatten)
+}
+
+/// What came of an order counts for that one only: while it was carried out, somebody may have given another.
+fn still_wanted(conn: &mut Conn, id: MachineId, order: &Adoption) -> Result<Option<Adoption>, Failure> {
+    let is_same = |wanted: &Adoption| {
+        (wanted.stage, &wanted.server, &wanted.ca) == (order.stage, &order.server, &order.ca)
+    };
+    Ok(of(conn, id)?.filter(is_same))
 }
 
 /// Its agent enrols: the machine goes on as it was seen, with whoever is on it.

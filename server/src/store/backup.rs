@@ -38,7 +38,7 @@ pub(super) struct Source {
 /// Blocks.
 pub fn backup(url: &str, file: &Path) -> anyhow::Result<Copied> {
     let connector = Connector::new(url);
-    if connector.is_postgres() {
+    if connector.is_shared() {
         bail!(
             "PostgreSQL has a tool of its own for this: `pg_dump --format=custom --file={} {}`",
             file.display(),
@@ -78,7 +78,7 @@ pub(super) fn put_back(
     now: Timestamp,
     change: impl FnOnce(&mut Conn, &Source) -> anyhow::Result<Restored>,
 ) -> anyhow::Result<Restored> {
-    if connector.is_postgres() {
+    if connector.is_shared() {
         bail!(
             "PostgreSQL has a tool of its own for this: stop every server, run `pg_restore --clean --if-exists --no-owner \
              --dbname={} {}`, and then `berth-server restore` without a file",
@@ -106,7 +106,7 @@ pub(super) fn in_place(
     connector: &Connector,
     change: impl FnOnce(&mut Conn) -> anyhow::Result<Restored>,
 ) -> anyhow::Result<Restored> {
-    if !connector.is_postgres() {
+    if !connector.is_shared() {
         let path = Path::new(connector.url());
         ensure!(path.is_file(), "there is no database `{}`: give `--database`", path.display());
         check_integrity(&mut plain(path)?)?;

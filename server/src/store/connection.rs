@@ -3,8 +3,10 @@
 use super::Failure;
 use diesel::backend::Backend;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::dsl::sql;
 use diesel::migration::MigrationSource;
 use diesel::prelude::*;
+use diesel::sql_types::Integer;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,6 +17,20 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Servers on one PostgreSQL write one after the other under this lock, so that each sees what the last one did.
 const WRITE_LOCK: &str = "SELECT pg_advisory_xact_lock(4212200)";
+/// Several may start at once on a PostgreSQL whose schema is old; it ends with the connection.
+const SCHEMA_LOCK: &str = "SELECT pg_advisory_lock(4212202)";
+/// So that neither side waits for long for another one that has vanished without a word. What the URL says itself wins.
+const PATIENCE: [(&str, u32); 5] = [
+    ("connect_timeout", 5),
+    ("tcp_user_timeout", 10_000),
+    ("keepalives_idle", 5),
+    ("keepalives_interval", 2),
+    ("keepalives_count", 3),
+];
+/// A server that stops in the middle of a transaction, or is cut off there, holds the lock of all writers: PostgreSQL ends
+/// that for it. Whoever waits for the lock, waits longer.
+const WRITER: &str = "SET idle_in_transaction_session_timeout = '5s'; SET lock_timeout = '10s'; \
+                      SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3";
 
 #[derive(diesel::MultiConnection)]
 pub(crate) enum Conn {
@@ -30,19 +46,21 @@ pub(crate) struct Connector {
 
 impl Connector {
     pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.to_owned() }
+        let url = if is_postgres(url) { with_patience(url) } else { url.to_owned() };
+        Self { url }
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(crate) fn is_postgres(&self) -> bool {
-        self.url.starts_with("postgres://") || self.url.starts_with("postgresql://")
+    /// Whether several servers may share this one.
+    pub(crate) fn is_shared(&self) -> bool {
+        is_postgres(&self.url)
     }
 
     pub(crate) fn open(&self) -> ConnectionResult<Conn> {
-        if self.is_postgres() {
+        if self.is_shared() {
             return PgConnection::establish(&self.url).map(Conn::Postgres);
         }
         let mut sqlite = SqliteConnection::establish(&self.url)?;
@@ -54,14 +72,45 @@ impl Connector {
         Ok(Conn::Sqlite(sqlite))
     }
 
+    /// For the one that writes, and what PostgreSQL calls that one.
+    pub(crate) fn open_writer(&self) -> ConnectionResult<(Conn, Option<i32>)> {
+        let mut conn = self.open()?;
+        let pid = match &mut conn {
+            Conn::Sqlite(_) => None,
+            Conn::Postgres(conn) => {
+                conn.batch_execute(WRITER).map_err(ConnectionError::CouldntSetupConfiguration)?;
+                let pid = diesel::select(sql::<Integer>("pg_backend_pid()")).get_result(conn);
+                Some(pid.map_err(ConnectionError::CouldntSetupConfiguration)?)
+            }
+        };
+        Ok((conn, pid))
+    }
+
     /// Forward only. A database that a newer version has changed is left alone.
     pub(crate) fn migrate(&self) -> Result<(), Failure> {
         let mut conn = self.open().map_err(|error| unprepared(&error))?;
         match &mut conn {
-            Conn::Postgres(conn) => bring_up_to_date(conn, POSTGRES),
+            Conn::Postgres(conn) => {
+                conn.batch_execute(SCHEMA_LOCK).map_err(|error| unprepared(&error))?;
+                bring_up_to_date(conn, POSTGRES)
+            }
             Conn::Sqlite(conn) => bring_up_to_date(conn, SQLITE),
         }
     }
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+fn with_patience(url: &str) -> String {
+    PATIENCE.iter().filter(|(name, _)| !url.contains(&format!("{name}="))).fold(
+        url.to_owned(),
+        |url, (name, value)| {
+            let sign = if url.contains('?') { '&' } else { '?' };
+            format!("{url}{sign}{name}={value}")
+        },
+    )
 }
 
 fn bring_up_to_date<DB: Backend>(
@@ -86,7 +135,7 @@ fn unprepared(error: &dyn std::fmt::Display) -> Failure {
 /// Keeps a second server off an SQLite file for as long as it is held, and no longer, however the first one ends: two would
 /// each believe that nobody else writes. On PostgreSQL there may be several.
 pub fn claim(url: &str) -> Result<Option<File>, Failure> {
-    if Connector::new(url).is_postgres() {
+    if is_postgres(url) {
         return Ok(None);
     }
     let path = format!("{url}.lock");
@@ -125,7 +174,7 @@ pub(crate) fn readers(connector: Connector) -> Result<Readers, Failure> {
         .max_size(4)
         .min_idle(Some(1))
         .connection_timeout(Duration::from_secs(5))
-        .test_on_check_out(connector.is_postgres())
+        .test_on_check_out(connector.is_shared())
         .build(connector)
         .map_err(|error| Failure::Unavailable(format!("cannot open the database: {error}")))
 }
@@ -191,6 +240,16 @@ mod tests {
             .unwrap();
         let refused = open().err().unwrap().to_string();
         assert!(refused.contains("newer version (99991231000000)"), "{refused}");
+    }
+
+    #[test]
+    fn what_an_address_says_itself_wins() {
+        assert_eq!(
+            with_patience("postgres://db/berth?connect_timeout=60"),
+            "postgres://db/berth?connect_timeout=60&tcp_user_timeout=10000&keepalives_idle=5&keepalives_interval=2\
+             &keepalives_count=3"
+        );
+        assert!(with_patience("postgres://db/berth").starts_with("postgres://db/berth?connect_timeout=5&"));
     }
 
     #[test]

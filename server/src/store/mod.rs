@@ -7,11 +7,13 @@ mod account;
 mod adopt;
 mod backup;
 mod choose;
+mod claim;
 mod cleaning;
 mod connection;
 mod enrolment;
 mod event;
 mod leaving;
+mod line;
 mod machine;
 mod pool;
 mod replace;
@@ -27,10 +29,12 @@ mod writer;
 
 pub use account::{AccountChange, NewAccount, NewToken};
 pub use backup::{Copied, backup};
+pub use claim::{Claim, Thing};
 pub(crate) use connection::Conn;
 pub use connection::claim;
 pub use enrolment::Enrolled;
 pub use event::EventFilter;
+pub use line::News;
 pub use machine::{MachineChange, NewMachine};
 pub use replace::GiveUp;
 pub use report::{Received, Seen};
@@ -71,6 +75,8 @@ pub enum Failure {
     /// The same again: somebody else wrote at the same moment.
     #[error("somebody else changed this at the same moment; try again")]
     Race,
+    #[error("another server does this now: {0}")]
+    TakenOver(String),
     #[error("{0}")]
     Unavailable(String),
     #[error("{0}")]
@@ -82,9 +88,15 @@ impl From<DieselError> for Failure {
         match error {
             DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Self::Race,
             DieselError::DatabaseError(
-                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::SerializationFailure,
+                DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::UnableToSendCommand,
                 info,
             ) => Self::Unavailable(format!("the database: {}; try again", info.message())),
+            // The connection broke in the middle.
+            DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. } => {
+                Self::Unavailable(format!("the database: {error}; try again"))
+            }
             other => Self::Internal(format!("the database: {other}")),
         }
     }
@@ -93,8 +105,13 @@ impl From<DieselError> for Failure {
 /// What distinguishes one database from another.
 #[derive(Clone)]
 pub struct Store {
+    connector: connection::Connector,
     writer: writer::Writer,
     readers: connection::Readers,
+    line: Arc<line::Line>,
+    claims: Arc<claim::Claims>,
+    /// Under which the changes are made, if under any.
+    claim: Option<Arc<Claim>>,
     epoch: Epoch,
     owner: Epoch,
     restored_at: Option<Timestamp>,
@@ -111,8 +128,10 @@ impl Store {
         connector.migrate()?;
         let readers = connection::readers(connector.clone())?;
         let Identity { epoch, owner, restored_at } = identity(&connector, now)?;
-        let writer = writer::Writer::start(connector, hook)?;
-        Ok(Self { writer, readers, epoch, owner, restored_at, ttl, actor: Arc::default() })
+        let line = Arc::<line::Line>::default();
+        let writer = writer::Writer::start(connector.clone(), line.clone(), hook)?;
+        let (claims, claim, actor) = (Arc::default(), None, Arc::default());
+        Ok(Self { connector, writer, readers, line, claims, claim, epoch, owner, restored_at, ttl, actor })
     }
 
     /// The same, for somebody's changes.
@@ -147,6 +166,11 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
+        let claim = self.claim.clone();
+        let change = move |conn: &mut Conn| {
+            claim.map_or(Ok(()), |claim| claim::check(conn, &claim))?;
+            change(conn)
+        };
         self.writer.write(self.actor.clone(), change).await
     }
 

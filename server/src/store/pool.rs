@@ -26,6 +26,7 @@ struct PoolRow {
     losses_accepted_until: Option<i64>,
     spare: i64,
     grace: i64,
+    home: Option<String>,
 }
 
 impl Store {
@@ -71,6 +72,15 @@ impl Store {
     pub async fn pool_problem(&self, name: PoolName, problem: Option<String>) -> Result<(), Failure> {
         self.write(move |conn| {
             diesel::update(pool::table.find(name.as_str())).set(pool::problem.eq(problem)).execute(conn)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Its machines are made there from now on.
+    pub async fn pool_home(&self, name: PoolName, home: Option<String>) -> Result<(), Failure> {
+        self.write(move |conn| {
+            diesel::update(pool::table.find(name.as_str())).set(pool::home.eq(home)).execute(conn)?;
             Ok(())
         })
         .await
@@ -218,6 +228,7 @@ fn into_pool(row: PoolRow) -> Result<Pool, Failure> {
         losses_accepted_until: time_option(row.losses_accepted_until)?,
         spare: row.spare as u32,
         grace: SignedDuration::from_secs(row.grace),
+        home: row.home,
         problem: row.problem,
     })
 }

@@ -16,6 +16,7 @@ diesel::table! {
         losses_accepted_until -> Nullable<BigInt>,
         spare -> BigInt,
         grace -> BigInt,
+        home -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -155,6 +156,9 @@ diesel::table! {
         adopt_error -> Nullable<Text>,
         adopt_ca -> Nullable<Text>,
     }
+}
+diesel::table! {
+    claim (thing) { thing -> Text, server -> BigInt, fence -> BigInt, }
 }
 diesel::joinable!(assignment -> machine (machine_id));
 diesel::joinable!(assignment -> reservation (reservation_id));

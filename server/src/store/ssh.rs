@@ -1,6 +1,7 @@
 //! How machines without an agent of their own are reached, and what visits came to.
 
 use super::adopt::{self, AdoptionRow};
+use super::claim;
 use super::event::{About, record};
 use super::machine::{by_id, spec_of};
 use super::report::{Received, receive_visit};
@@ -268,6 +269,7 @@ pub(crate) fn put(conn: &mut Conn, id: MachineId, new: NewAccess) -> Result<(), 
 
 /// Credentials of a machine that is gone are of no use to anybody.
 pub(crate) fn forget(conn: &mut Conn, id: MachineId) -> QueryResult<()> {
+    claim::forget(conn, id)?;
     diesel::delete(ssh_access::table.find(id.to_string())).execute(conn).map(|_| ())
 }
 

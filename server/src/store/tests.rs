@@ -3,7 +3,7 @@
 use super::choose::{Spares, choose};
 use super::*;
 use diesel::connection::SimpleConnection;
-use model::adoption::Stage;
+use model::adoption::{Adoption, Stage};
 use model::allocate::Want;
 use model::cleaning::{Cleaning, Residue};
 use model::machine::{Machine, Uids};
@@ -277,6 +277,10 @@ impl Bench {
     async fn stage(&self, name: &str) -> Option<Stage> {
         self.store.machine_get(name).await.unwrap().ssh.unwrap().stage()
     }
+
+    async fn order(&self, name: &str) -> Adoption {
+        self.store.machine_get(name).await.unwrap().ssh.unwrap().adoption.unwrap()
+    }
 }
 
 #[tokio::test]
@@ -356,13 +360,29 @@ async fn an_agent_that_is_to_go_lets_nobody_in_and_does_not_come_back() {
 async fn a_token_that_was_not_used_ends_with_the_wish() {
     let bench = Bench::new();
     let machine = bench.adopting("m1").await;
-    bench.store.agent_installed(machine.id, at(2)).await.unwrap();
+    let order = bench.order("m1").await;
+    bench.store.agent_installed(machine.id, order, at(2)).await.unwrap();
     bench.store.agent_overdue(machine.id, at(62)).await.unwrap();
-    let adoption = bench.store.machine_get("m1").await.unwrap().ssh.unwrap().adoption.unwrap();
+    let adoption = bench.order("m1").await;
     assert_eq!((adoption.installed_at, adoption.failures), (None, 1));
     assert!(adoption.error.unwrap().contains("unix:/run/berth/agent.sock"));
     bench.store.machine_release_agent("m1", at(63)).await.unwrap();
     let late = bench.store.machine_enrol("token".into(), "credential".into(), at(64)).await;
     assert!(matches!(late, Err(Failure::Unauthorised(_))), "{late:?}");
     assert_eq!(bench.stage("m1").await, Some(Stage::Releasing));
+}
+
+#[tokio::test]
+async fn what_comes_of_an_order_does_not_count_for_the_next_one() {
+    let bench = Bench::new();
+    let machine = bench.adopting("m1").await;
+    let first = bench.order("m1").await;
+    let other = "https://berth.example.org:8444".parse().unwrap();
+    bench.store.machine_adopt("m1", other, None, at(2)).await.unwrap();
+    let second = bench.order("m1").await;
+    bench.store.agent_installed(machine.id, first.clone(), at(3)).await.unwrap();
+    bench.store.adoption_failed(machine.id, first, "it hangs".into(), at(3)).await.unwrap();
+    assert_eq!(bench.order("m1").await, second, "it is carried out at once");
+    bench.store.agent_installed(machine.id, second, at(4)).await.unwrap();
+    assert_eq!(bench.order("m1").await.installed_at, Some(at(4)));
 }

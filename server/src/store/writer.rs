@@ -4,7 +4,9 @@
 use super::Failure;
 use super::connection::{Conn, Connector, begin, commit};
 use super::event::recorded;
+use super::line::Line;
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use model::audit::Actor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,11 +35,15 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connector: Connector, hook: Option<CommitHook>) -> Result<Self, Failure> {
-        let conn = open(&connector)?;
+    pub(crate) fn start(
+        connector: Connector,
+        line: Arc<Line>,
+        hook: Option<CommitHook>,
+    ) -> Result<Self, Failure> {
+        let conn = open(&connector, &line)?;
         let (jobs, queue) = mpsc::channel(MOST_WAITING);
         let (commit, committed) = watch::channel(());
-        let thread = Thread { connector, conn: Some(conn), queue, commits: 0, commit, hook };
+        let thread = Thread { connector, line, conn: Some(conn), queue, commits: 0, commit, hook };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || thread.run())
@@ -64,8 +70,11 @@ impl Writer {
                 let _ = tell.send(committed.and(outcome));
             })
         });
-        let stopped =
-            || Failure::Unavailable("the store has stopped; is the server shutting down?".to_owned());
+        let stopped = || {
+            Failure::Unavailable(
+                "the database cannot be reached, or the server shuts down; try again".to_owned(),
+            )
+        };
         self.jobs.send(job).await.map_err(|_| stopped())?;
         told.await.unwrap_or_else(|_| Err(stopped()))
     }
@@ -73,6 +82,7 @@ impl Writer {
 
 struct Thread {
     connector: Connector,
+    line: Arc<Line>,
     /// Absent after it broke, until the next batch opens it anew.
     conn: Option<Conn>,
     queue: mpsc::Receiver<Job>,
@@ -93,7 +103,7 @@ impl Thread {
     }
 
     fn commit_batch(&mut self, batch: &mut Vec<Job>) -> Result<(), String> {
-        let mut conn = match self.conn.take().map_or_else(|| open(&self.connector), Ok) {
+        let mut conn = match self.conn.take().map_or_else(|| open(&self.connector, &self.line), Ok) {
             Ok(conn) => conn,
             Err(failure) => {
                 tracing::error!(%failure, "cannot reach the database");
@@ -112,8 +122,8 @@ impl Thread {
         self.commits += 1;
         self.call_hook(CommitSide::Before)?;
         let outcome = match written {
-            Ok(Ok(())) => commit(&mut conn).map_err(Failure::from),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(())) => commit(&mut conn).map_err(unsure),
+            Ok(Err(error)) => Err(unsure(error)),
             Err(_) => Err(Failure::Internal("a change panicked".to_owned())),
         };
         if outcome.is_ok() {
@@ -133,6 +143,16 @@ impl Thread {
     }
 }
 
-fn open(connector: &Connector) -> Result<Conn, Failure> {
-    connector.open().map_err(|error| Failure::Unavailable(format!("cannot open the database: {error}")))
+/// Whatever keeps a transaction from beginning or from ending is not the fault of what was to be written. One that did not
+/// end may be there all the same.
+fn unsure(error: DieselError) -> Failure {
+    Failure::Unavailable(format!("the database: {error}; try again"))
+}
+
+fn open(connector: &Connector, line: &Line) -> Result<Conn, Failure> {
+    let opened = connector.open_writer();
+    let (conn, pid) =
+        opened.map_err(|error| Failure::Unavailable(format!("cannot open the database: {error}")))?;
+    line.written_by(pid);
+    Ok(conn)
 }

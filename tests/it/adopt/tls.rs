@@ -5,17 +5,15 @@ use super::runs;
 use crate::tls::authority::Authority;
 use model::phase::Phase;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
-use tests::container::said;
+use tests::container::{Container, said};
 use tests::real::{RealFarm, until};
 
 /// In a real container, from which the server is at the address of Docker's bridge.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_knows_its_server_by_the_ca_it_was_given() {
-    let mut inspect = Command::new("docker");
-    let gateway =
-        said(inspect.args(["network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}"]));
+    let gateway = gateway();
     let port = TcpListener::bind((gateway.as_str(), 0)).unwrap().local_addr().unwrap().port();
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let issued = authority.issue(&gateway);
@@ -50,6 +48,16 @@ async fn it_knows_its_server_by_the_ca_it_was_given() {
     machine.client.machine_release_agent(&machine.name).await.unwrap();
     machine.until_visited().await;
     machine.nothing_of_a_service_is_left();
+}
+
+/// Where a container finds the machine it runs on. An engine that was never restarted does not tell it of its network.
+fn gateway() -> String {
+    let container = Container::idle("berth-debian", &[]);
+    let routes = fs::read_to_string(format!("/proc/{}/net/route", container.pid)).unwrap();
+    let mut routes = routes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let default = routes.find(|route| route[1] == "00000000").expect("there is a way out");
+    let address = u32::from_str_radix(default[2], 16).unwrap();
+    Ipv4Addr::from(address.to_le_bytes()).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

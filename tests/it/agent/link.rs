@@ -74,3 +74,23 @@ async fn answers_are_told_apart() {
     let rest = ["the server has removed this machine", "the server answered 503: come again", "unreadable"];
     assert_eq!(told, [&[refused, refused], &rest[..]].concat());
 }
+
+#[tokio::test]
+async fn when_a_server_does_not_answer_the_next_is_dialled() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let mut link = Link::new(&format!("unix:{},unix:{}", first.display(), second.display())).unwrap();
+    let request = EnrolRequest { join_token: "x".into(), credential_sha256: "y".into() };
+    // The second has two answers, the last of which is that it cannot now.
+    let served = serve(UnixListener::bind(&second).unwrap(), vec![answer(401, ""), answer(503, "")]);
+    assert!(matches!(link.enrol(&request).await, Err(LinkError::Unreachable(_))), "nobody is at the first");
+    assert!(matches!(link.enrol(&request).await, Err(LinkError::Unauthorised)), "the second says no");
+    assert!(
+        matches!(link.enrol(&request).await, Err(LinkError::Answered { status: 503, .. })),
+        "it is kept to"
+    );
+    assert_eq!(served.await.unwrap().len(), 2);
+    let served = serve(UnixListener::bind(&first).unwrap(), vec![answer(410, "")]);
+    assert!(matches!(link.enrol(&request).await, Err(LinkError::Gone)), "and back to the first");
+    assert_eq!(served.await.unwrap().len(), 1);
+}

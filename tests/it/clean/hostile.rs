@@ -3,7 +3,7 @@
 
 use super::traces::{Traces, look};
 use model::cleaning::Residue;
-use model::report::{AccountState, Report};
+use model::report::{AccountState, EndsBy, Report};
 use model::spec::AccountSpec;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,12 +11,17 @@ use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use tests::container::{Container, account, eventually, given, said, spec};
+use std::time::Duration;
+use tests::container::{Container, account, eventually, given, now, said, spec};
 use tests::inventory::Inventory;
 
 const RUNS: u32 = 50;
 /// In so many of them it is made sure that there is something to clean.
 const CHECKED: u32 = 8;
+/// One in so many ends by itself, and the others are released.
+const EXPIRES: u32 = 7;
+/// Long enough for a visit.
+const SOON: Duration = Duration::from_secs(3);
 /// The same name again, and another one's.
 const NAMES: [&str; 4] = ["alice", "alice", "bob", "carol-2"];
 const TENANT: &str = include_str!("hostile.sh");
@@ -117,7 +122,7 @@ impl Stage {
         let (name, uid) = (NAMES[(run / 2) as usize % NAMES.len()], 66_000 + run);
         let alice =
             AccountSpec { ssh_keys: vec![self.key()], sudo: run.is_multiple_of(3), ..account(name, uid) };
-        let report = self.visit(vec![alice]);
+        let report = self.visit(vec![alice.clone()]);
         assert_eq!(report.accounts[0].state, AccountState::Ready, "run {run}: {report:?}");
         self.nothing_is_inherited(name, uid);
         let mut master = self.connect(name);
@@ -125,15 +130,27 @@ impl Stage {
         if run < CHECKED {
             self.there_is_something_to_clean(name, uid);
         }
-        let mut report = self.visit(vec![]);
-        if !report.accounts.is_empty() {
-            report = self.visit(vec![]);
-        }
+        let report = if run % EXPIRES == 2 { self.expire(alice) } else { self.release() };
         self.is_gone(name, uid, &report);
         eventually("the connection has ended", || master.try_wait().unwrap().is_some());
         if let Some(mut hanging) = fuse {
             assert!(!hanging.waits.wait().unwrap().success(), "it never got an answer");
         }
+    }
+
+    fn release(&mut self) -> Report {
+        let report = self.visit(vec![]);
+        if report.accounts.is_empty() { report } else { self.visit(vec![]) }
+    }
+
+    /// Nobody visits any more: what takes the account away is the watcher of the last visit. The next one tells of it.
+    fn expire(&mut self, account: AccountSpec) -> Report {
+        let not_after = now().saturating_add(SOON).unwrap();
+        let report = self.visit(vec![AccountSpec { not_after, ..account }]);
+        assert_eq!(report.facts.ends_by, Some(EndsBy::Watcher), "{report:?}");
+        eventually("the watcher is done", || self.container.agents("watch").is_empty());
+        assert!(now() >= not_after, "not before its time");
+        self.container.visit(None)
     }
 
     fn there_is_something_to_clean(&self, name: &str, uid: u32) {

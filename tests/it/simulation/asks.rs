@@ -1,6 +1,7 @@
 //! What people asked for, and what they were told: nobody else may know better afterwards.
 
 use super::dice::Dice;
+use model::reservation::OnFailure;
 use model::wire::{DurationText, ReservationCreate};
 use model::{ReservationId, Timestamp};
 
@@ -30,11 +31,17 @@ impl Ask {
     pub(super) fn make(number: usize, dice: &Dice, machines: &[String]) -> Self {
         let username = dice.pick(&USERS).to_owned();
         let named = dice.percent(15);
+        let (on_failure, minutes) = match !named && dice.percent(25) {
+            // Long enough to lose a machine, and to get another.
+            true => (OnFailure::Replace, dice.between(20, 60)),
+            false => (OnFailure::Keep, dice.between(1, 10)),
+        };
         let body = ReservationCreate {
             password_hash: Some(HASH.to_owned()),
             count: (!named).then(|| dice.between(1, 3) as i64),
             machines: if named { vec![machines[dice.index(machines.len())].clone()] } else { vec![] },
-            duration: Some(DurationText::Minutes(dice.between(1, 10) as i64)),
+            duration: Some(DurationText::Minutes(minutes as i64)),
+            on_failure,
             ssh_keys: if dice.percent(50) { vec![KEY.to_owned()] } else { vec![] },
             wait: Some(0),
             username: username.clone(),

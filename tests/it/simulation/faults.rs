@@ -2,6 +2,7 @@
 
 use super::asks::USERS;
 use super::world::World;
+use jiff::SignedDuration;
 use playbooks::{Db, When};
 use server::store::CommitSide;
 
@@ -9,6 +10,7 @@ use server::store::CommitSide;
 enum Fault {
     AgentDies,
     Reboots,
+    FallsSilent,
     ACallFails,
     TheDiskFills,
     ProcessesStay,
@@ -22,9 +24,10 @@ enum Fault {
     AnAccountIsMadeByHand,
 }
 
-const CHANCES: [(u64, Fault); 12] = [
+const CHANCES: [(u64, Fault); 13] = [
     (4, Fault::AgentDies),
     (2, Fault::Reboots),
+    (1, Fault::FallsSilent),
     (6, Fault::ACallFails),
     (1, Fault::TheDiskFills),
     (1, Fault::ProcessesStay),
@@ -38,7 +41,7 @@ const CHANCES: [(u64, Fault); 12] = [
 ];
 
 impl World {
-    pub(super) async fn fault(&mut self, at: usize) {
+    pub(super) async fn fault(&mut self, at: usize) -> Result<(), String> {
         let user = self.dice.pick(&USERS);
         let machine = &mut self.machines[at];
         let what = match self.dice.weighted(&CHANCES) {
@@ -50,6 +53,7 @@ impl World {
                 machine.reboot();
                 "reboots".to_owned()
             }
+            Fault::FallsSilent => return self.fall_silent(at).await,
             Fault::ACallFails => {
                 let call = self.dice.between(0, 40);
                 let when = self.dice.pick(&[When::Before, When::After, When::Late]);
@@ -68,15 +72,36 @@ impl World {
                 machine.heal();
                 "is well again".to_owned()
             }
-            Fault::ServerRestarts => return self.restart_server().await,
-            Fault::ServerDies => return self.kill_server_at_next_commit(),
+            Fault::ServerRestarts => {
+                self.restart_server().await;
+                return Ok(());
+            }
+            Fault::ServerDies => {
+                self.kill_server_at_next_commit();
+                return Ok(());
+            }
             Fault::ATenantWorks => format!("{user} runs a program: {}", machine.run_program(user)),
             Fault::ATenantLitters => format!("{user} leaves things about: {}", machine.litter(user)),
             Fault::MailComes => format!("mail for {user}: {}", machine.leave_mail(user)),
-            Fault::AnAccountIsMadeByHand => return self.make_by_hand(at, user),
+            Fault::AnAccountIsMadeByHand => {
+                self.make_by_hand(at, user);
+                return Ok(());
+            }
         };
         let line = format!("{}: {what}", machine.name);
         self.note(line);
+        Ok(())
+    }
+
+    /// For longer than anybody waits for it, while all the others are heard.
+    async fn fall_silent(&mut self, at: usize) -> Result<(), String> {
+        self.machines[at].crash();
+        let line = format!("{}: is not heard of for 20 minutes", self.machines[at].name);
+        self.note(line);
+        for _ in 0..4 {
+            self.round(SignedDuration::from_mins(5), Some(at)).await?;
+        }
+        Ok(())
     }
 
     async fn restart_server(&mut self) {

@@ -72,7 +72,7 @@ impl World {
             Step::Deliver => self.deliver_some().await,
             Step::Turn => return self.turn(machine),
             Step::TurnAndDie => return self.turn_and_die(machine),
-            Step::Fault => self.fault(machine).await,
+            Step::Fault => return self.fault(machine).await,
         }
         Ok(())
     }

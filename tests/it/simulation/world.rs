@@ -13,8 +13,8 @@ use std::fmt::Display;
 use tests::farm::desk;
 
 const MACHINES: usize = 4;
-/// Each takes a third of a minute, and in it everybody gets a turn and every letter arrives.
 const ROUNDS: usize = 60;
+const ROUND: SignedDuration = SignedDuration::from_secs(20);
 
 /// A rule taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,11 @@ impl World {
         self.check_laws()
     }
 
+    pub(super) fn replaced(&self) -> usize {
+        let seats = self.facts.reservations.iter().flat_map(|of| &of.seats);
+        seats.filter(|seat| seat.ready_at.is_some() && seat.given_up_at.is_some()).count()
+    }
+
     pub(super) fn note(&mut self, what: impl Display) {
         let since = self.time.now().duration_since(tests::clock::start());
         self.trace.push(format!("{:>10.3} {what}", since.as_secs_f64()));
@@ -164,7 +169,7 @@ impl World {
         what: &str,
     ) -> Result<(), String> {
         for _ in 0..ROUNDS {
-            self.round().await?;
+            self.round(ROUND, None).await?;
             if met(self).is_ok() {
                 return Ok(());
             }
@@ -172,12 +177,13 @@ impl World {
         met(self).map_err(|why| format!("the world {what} although the faults have stopped: {why}"))
     }
 
-    async fn round(&mut self) -> Result<(), String> {
-        self.time.pass(SignedDuration::from_secs(20));
+    /// Everybody gets a turn, but for one who is silent, and every letter arrives.
+    pub(super) async fn round(&mut self, lasts: SignedDuration, silent: Option<usize>) -> Result<(), String> {
+        self.time.pass(lasts);
         self.server.expire().await;
         self.server.sweep().await;
         self.server.look().await;
-        for machine in 0..self.machines.len() {
+        for machine in (0..self.machines.len()).filter(|machine| Some(*machine) != silent) {
             if self.machines[machine].is_up() || self.machines[machine].start() {
                 let report = self.machines[machine].turn()?;
                 self.send_report(machine, report);

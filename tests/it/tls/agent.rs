@@ -27,7 +27,7 @@ async fn a_machine_is_lent_over_tls() {
     let machine: MachineCreate = serde_json::from_str(r#"{"name": "m1", "host": "127.0.0.1"}"#).unwrap();
     let token = client.machine_create(&machine, None).await.unwrap().body.join_token.unwrap();
     let dials = format!("https://localhost:{}", server.agents_port);
-    let mut link = Link::trusting(&dials, pinned(&authority)).unwrap();
+    let mut link = Link::trusting(&dials.parse().unwrap(), &pinned(&authority));
     let mut identity = Identity::new(&dials).unwrap();
     identity.enrol(&mut link, &token).await.unwrap();
     let (host, clock) = (FakeHost::new(), Arc::new(FakeClock::default()));
@@ -57,7 +57,7 @@ async fn somebody_on_the_way_hears_no_credential() {
     ] {
         let impostor = Impostor::start(&issued).await;
         let dials = format!("https://localhost:{}", impostor.port);
-        let mut link = Link::trusting(&dials, pinned(&authority)).unwrap();
+        let mut link = Link::trusting(&dials.parse().unwrap(), &pinned(&authority));
         let mut identity = Identity::new(&dials).unwrap();
         let refused = identity.enrol(&mut link, TOKEN).await.unwrap_err();
         assert!(matches!(&refused, LinkError::Untrusted(why) if why.contains(says)), "{refused}");
@@ -115,7 +115,7 @@ async fn nothing_is_said_in_clear_to_one_who_speaks_no_tls() {
         let _ = socket.read_to_end(&mut rest).await;
         (length, rest)
     });
-    let mut link = Link::trusting(&dials, pinned(&Authority::new())).unwrap();
+    let mut link = Link::trusting(&dials.parse().unwrap(), &pinned(&Authority::new()));
     let refused = Identity::new(&dials).unwrap().enrol(&mut link, "token").await.unwrap_err();
     assert!(refused.to_string().contains("does the server speak TLS there?"), "{refused}");
     drop(link);

@@ -2,12 +2,18 @@
 
 use super::super::MOST_MACHINES;
 
+/// No name is that long, and ten thousand of them would be a lot.
+const LONGEST: usize = 1000;
+
 pub(super) struct Hosts {
     pub(super) names: Vec<String>,
     pub(super) port: Option<String>,
 }
 
 pub(super) fn expand(word: &str) -> Result<Hosts, String> {
+    if word.len() > LONGEST {
+        return Err(format!("a host is written in more than {LONGEST} characters"));
+    }
     let (pattern, port) = with_port(word);
     let mut names = vec![String::new()];
     let mut rest = pattern;
@@ -121,5 +127,7 @@ mod tests {
             assert!(refused.contains(why), "{word}: {refused}");
         }
         assert_eq!(expand("w[1:10000]").unwrap().names.len(), 10_000);
+        let wide = format!("w[{}:1]", "0".repeat(100_000));
+        assert!(expand(&wide).err().unwrap().contains("more than 1000 characters"));
     }
 }

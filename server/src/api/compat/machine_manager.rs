@@ -1,24 +1,29 @@
 //! The machine manager, in its own words: `/machines`, `/reserve`, `/available`, `/reservations` and
 //! `/release_all`.
 
-use crate::api::auth::admitted;
-use crate::api::error::{Answer, Failure, Fault};
-use crate::api::path::Segment;
-use crate::api::query::{Query, lenient};
-use crate::api::{Routes, answered, any_of, body, get, json, ok};
-use crate::app::{App, Desk, MachineFilter, Refusal, ReservationFilter};
+use crate::api::answer::{Answers, Created};
+use crate::api::error::{Failure, Fault};
+use crate::api::parameter::{OLD_COUNT, OLD_DURATION, OLD_KEY, OLD_LABEL, OLD_PASSWORD, OLD_USERNAME};
+use crate::api::query::Query;
+use crate::api::route::{Request, Route, Wording, delete, get, post};
+use crate::api::schemas::Schemas;
+use crate::app::{Desk, MachineFilter, Refusal, ReservationFilter};
 use model::allocate::Shortage;
 use model::auth::Deed;
 use model::phase::Phase;
+use model::reservation::MOST_MACHINES;
 use model::wire::{
     DurationText, MachineCreate, MachineView, ReservationCreate, ReservationView, SeatView, ssh_port,
 };
 use model::{Labels, Timestamp};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use warp::Reply;
 use warp::http::StatusCode;
-use warp::{Filter, Rejection};
+use warp::reply::Response;
 
 /// What it gave to those who asked for no password; in open mode, with no accounts, it still does.
 const PASSWORD: &str = "test";
@@ -28,56 +33,55 @@ const WAIT: u32 = 60;
 /// The largest page.
 const PAGE: u32 = 1000;
 
-pub(super) fn routes(app: &App) -> Routes {
-    let add = warp::path!("machines")
-        .and(warp::post())
-        .and(admitted(app, Deed::Machines))
-        .and(body::json())
-        .then(add)
-        .map(answered(app, "POST /machines"))
-        .boxed();
-    let machines = warp::path!("machines")
-        .and(get())
-        .and(admitted(app, Deed::Look))
-        .then(machines)
-        .map(answered(app, "GET /machines"))
-        .boxed();
-    let remove = warp::path!("machines" / Segment)
-        .and(warp::delete())
-        .and(admitted(app, Deed::Machines))
-        .then(remove)
-        .map(answered(app, "DELETE /machines/{name}"))
-        .boxed();
-    let available = warp::path!("available")
-        .and(get())
-        .and(admitted(app, Deed::Look))
-        .then(available)
-        .map(answered(app, "GET /available"))
-        .boxed();
-    any_of(machines, [add, remove, available, reservation_routes(app)])
+pub(super) fn routes() -> Vec<Route> {
+    let machines = vec![
+        post("/machines", "for older clients, as are all below")
+            .deed(Deed::Machines)
+            .leniently()
+            .worded(SAID)
+            .by(add),
+        get("/machines", "machines").deed(Deed::Look).leniently().worded(SAID).by(machines),
+        delete("/machines/{name}", "retire a machine")
+            .deed(Deed::Machines)
+            .leniently()
+            .worded(SAID)
+            .by(remove),
+        get("/available", "names of free and of reserved machines")
+            .deed(Deed::Look)
+            .leniently()
+            .worded(SAID)
+            .by(available),
+    ];
+    machines.into_iter().chain(reservation_routes()).collect()
 }
 
 /// A `GET` that changes something answers no `HEAD`.
-fn reservation_routes(app: &App) -> Routes {
-    let reserve = warp::path!("reserve")
-        .and(asked())
-        .and(admitted(app, Deed::Reserve))
-        .then(reserve)
-        .map(answered(app, "GET or POST /reserve"))
-        .boxed();
-    let reservations = warp::path!("reservations")
-        .and(get())
-        .and(admitted(app, Deed::Look))
-        .then(reservations)
-        .map(answered(app, "GET /reservations"))
-        .boxed();
-    let release_all = warp::path!("release_all")
-        .and(warp::get())
-        .and(admitted(app, Deed::Reserve))
-        .then(release_all)
-        .map(answered(app, "GET /release_all"))
-        .boxed();
-    any_of(reserve, [reservations, release_all])
+fn reservation_routes() -> Vec<Route> {
+    vec![
+        get("/reserve", "reserve; `duration` is in minutes")
+            .deed(Deed::Reserve)
+            .no_head()
+            .leniently()
+            .takes(&[&OLD_USERNAME, &OLD_PASSWORD, &OLD_COUNT, &OLD_DURATION, &OLD_KEY, &OLD_LABEL])
+            .worded(REFUSED)
+            .by(reserve_by_query),
+        post("/reserve", "the same, from a JSON body")
+            .deed(Deed::Reserve)
+            .leniently()
+            .worded(REFUSED)
+            .by(reserve_by_body),
+        get("/reservations", "who has which machine, and for how long")
+            .deed(Deed::Look)
+            .leniently()
+            .worded(REFUSED)
+            .by(reservations),
+        get("/release_all", "end every reservation")
+            .deed(Deed::Reserve)
+            .no_head()
+            .leniently()
+            .worded(SAID)
+            .by(release_all),
+    ]
 }
 
 /// A number, or one in quotes: its clients sent both.
@@ -86,6 +90,29 @@ fn reservation_routes(app: &App) -> Routes {
 enum Number {
     Number(i64),
     Text(String),
+}
+
+/// What the document says of such a number.
+fn number(most: i64) -> RefOr<Schema> {
+    let digits = most.to_string().len() - 1;
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(most));
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(format!("^[1-9][0-9]{{0,{}}}$", digits - 1)));
+    let absent = ObjectBuilder::new().schema_type(Type::Null);
+    OneOfBuilder::new().item(number).item(text).item(absent).into()
+}
+
+fn port() -> RefOr<Schema> {
+    number(65_535)
+}
+
+fn count() -> RefOr<Schema> {
+    number(MOST_MACHINES.into())
+}
+
+fn minutes() -> RefOr<Schema> {
+    number(527_040)
 }
 
 impl Number {
@@ -104,10 +131,14 @@ impl Number {
 
 /// It takes a user and a password too: the way in for a server that logs in itself. Here an agent does the
 /// work, so that whoever adds a machine is given the token its agent enrols with.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = OldAdded)]
 struct Added {
+    #[schema(value_type = model::MachineName)]
     name: String,
+    #[schema(value_type = model::text::Host)]
     host: String,
+    #[schema(schema_with = port, required = false)]
     port: Option<Number>,
 }
 
@@ -127,73 +158,85 @@ impl Added {
     }
 }
 
-async fn add(desk: Result<Desk, Refusal>, body: Result<Added, Fault>) -> Answer {
-    let (desk, machine) = match (desk, body.and_then(Added::read)) {
-        (Ok(desk), Ok(machine)) => (desk, machine),
-        (Err(refusal), _) => return said(&refusal.into()),
-        (Ok(_), Err(fault)) => return said(&fault.into()),
-    };
-    match desk.machine_create(machine, None).await {
-        Ok(made) => json(StatusCode::CREATED, added(&made.machine.name.to_string(), made.join_token)),
-        Err(Refusal::Conflict(_)) => json(
-            StatusCode::BAD_REQUEST,
-            json!({"status": "error", "message": "Machine name already exists."}),
-        ),
-        Err(refusal) => said(&refusal.into()),
+/// Its word that all went well.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = OldSaid)]
+struct Said {
+    status: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join_token: Option<String>,
+}
+
+fn success(message: impl Into<String>) -> Said {
+    Said { status: "success", message: message.into(), join_token: None }
+}
+
+async fn add(desk: Desk, request: Request<Added>) -> Result<Created<Said>, Failure> {
+    let made = desk.machine_create(request.body.read()?, None).await.map_err(|refusal| match refusal {
+        Refusal::Conflict(_) => Refusal::Conflict("Machine name already exists.".to_owned()),
+        other => other,
+    })?;
+    let name = made.machine.name;
+    Ok(Created { location: format!("/v1/machines/{name}"), body: added(name.as_str(), made.join_token) })
+}
+
+fn added(name: &str, join_token: Option<String>) -> Said {
+    Said { join_token, ..success(format!("Machine {name} added.")) }
+}
+
+#[derive(Serialize, ToSchema)]
+struct OldMachines {
+    machines: Vec<OldMachine>,
+}
+
+/// With the user it would have logged in as; nobody does here.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct OldMachine {
+    host: String,
+    name: String,
+    port: u16,
+    user: &'static str,
+}
+
+async fn machines(desk: Desk, _: Request) -> Result<OldMachines, Failure> {
+    Ok(OldMachines { machines: every_machine(&desk).await?.iter().map(machine_row).collect() })
+}
+
+fn machine_row(machine: &MachineView) -> OldMachine {
+    OldMachine {
+        host: machine.host.clone(),
+        name: machine.name.to_string(),
+        port: machine.port,
+        user: "root",
     }
 }
 
-fn added(name: &str, join_token: Option<String>) -> Value {
-    let mut answer = json!({"status": "success", "message": format!("Machine {name} added.")});
-    if let Some(token) = join_token {
-        answer["join_token"] = token.into();
-    }
-    answer
+async fn remove(desk: Desk, request: Request) -> Result<Said, Failure> {
+    let machine = desk.machine_retire(&request.place).await?;
+    Ok(success(format!("Machine {} removed.", machine.name)))
 }
 
-async fn machines(desk: Result<Desk, Refusal>) -> Answer {
-    let machines = match every_machine(desk).await {
-        Ok(machines) => machines,
-        Err(refusal) => return said(&refusal.into()),
-    };
-    ok(json!({"machines": machines.iter().map(machine_row).collect::<Vec<_>>()}))
+async fn available(desk: Desk, _: Request) -> Result<OldAvailability, Failure> {
+    Ok(availability(&every_machine(&desk).await?))
 }
 
-/// The user it would have logged in as; nobody does here.
-fn machine_row(machine: &MachineView) -> Value {
-    json!({"host": machine.host, "name": machine.name, "port": machine.port, "user": "root"})
+/// Names of machines.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct OldAvailability {
+    available: Vec<String>,
+    reserved: Vec<String>,
 }
 
-async fn remove(name: Segment, desk: Result<Desk, Refusal>) -> Answer {
-    let retired = async { desk?.machine_retire(&name.0).await };
-    match retired.await {
-        Ok(machine) => {
-            ok(json!({"status": "success", "message": format!("Machine {} removed.", machine.name)}))
-        }
-        Err(refusal) => said(&refusal.into()),
-    }
-}
-
-async fn available(desk: Result<Desk, Refusal>) -> Answer {
-    match every_machine(desk).await {
-        Ok(machines) => ok(availability(&machines)),
-        Err(refusal) => said(&refusal.into()),
-    }
-}
-
-fn availability(machines: &[MachineView]) -> Value {
+fn availability(machines: &[MachineView]) -> OldAvailability {
     let names = |state: &str| -> Vec<_> {
-        machines
-            .iter()
-            .filter(|machine| machine.state == state)
-            .map(|machine| machine.name.as_str())
-            .collect()
+        let of_state = machines.iter().filter(|machine| machine.state == state);
+        of_state.map(|machine| machine.name.to_string()).collect()
     };
-    json!({"available": names("free"), "reserved": names("held")})
+    OldAvailability { available: names("free"), reserved: names("held") }
 }
 
-async fn every_machine(desk: Result<Desk, Refusal>) -> Result<Vec<MachineView>, Refusal> {
-    let desk = desk?;
+async fn every_machine(desk: &Desk) -> Result<Vec<MachineView>, Refusal> {
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
         let filter = MachineFilter { labels: Labels::default(), state: None, cursor, limit: PAGE };
@@ -208,14 +251,22 @@ async fn every_machine(desk: Result<Desk, Refusal>) -> Result<Vec<MachineView>, 
 
 // --- reservations
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = OldAsked)]
 struct Asked {
     #[serde(default)]
+    #[schema(value_type = model::UserName, required = true)]
     username: String,
+    #[schema(value_type = Option<model::text::UnixPassword>)]
     password: Option<String>,
+    #[schema(schema_with = count, required = false)]
     count: Option<Number>,
+    /// In minutes.
+    #[schema(schema_with = minutes, required = false)]
     duration: Option<Number>,
+    #[schema(value_type = Option<model::account::SshKey>)]
     ssh_key: Option<String>,
+    #[schema(value_type = Option<model::text::LabelPair>)]
     label: Option<String>,
 }
 
@@ -265,65 +316,88 @@ impl Asked {
     }
 }
 
-/// From the query of a `GET`, or the body of a `POST`.
-fn asked() -> impl Filter<Extract = (Result<Asked, Fault>,), Error = Rejection> + Clone {
-    let in_query = warp::get().and(lenient()).map(|query: Result<Query, Fault>| query.map(Asked::from));
-    let in_body = warp::post().and(body::json());
-    in_query.or(in_body).unify()
+async fn reserve_by_query(desk: Desk, request: Request) -> Result<Reserved, Failure> {
+    reserve(desk, request.query.into()).await
 }
 
-async fn reserve(asked: Result<Asked, Fault>, desk: Result<Desk, Refusal>) -> Answer {
-    let (desk, reading) = match (desk, asked.and_then(Asked::read)) {
-        (Ok(desk), Ok(reading)) => (desk, reading),
-        (Err(refusal), _) => return refused(&refusal.into()),
-        (Ok(_), Err(fault)) => return refused(&fault.into()),
-    };
-    let Reading { create, password, minutes } = reading;
-    match desk.reservation_create(create, None).await {
-        Ok(made) if made.phase == Phase::Ready => ok(reserved(&made, &password, minutes)),
-        Ok(made) => given_up(&desk, made).await,
-        Err(refusal) => refused(&refusal.into()),
+async fn reserve_by_body(desk: Desk, request: Request<Asked>) -> Result<Reserved, Failure> {
+    reserve(desk, request.body).await
+}
+
+async fn reserve(desk: Desk, asked: Asked) -> Result<Reserved, Failure> {
+    let Reading { create, password, minutes } = asked.read()?;
+    match desk.reservation_create(create, None).await? {
+        made if made.phase == Phase::Ready => Ok(reserved(&made, &password, minutes)),
+        made => Err(given_up(&desk, made).await),
     }
 }
 
 /// Its clients know no "later": what is not ready in time is returned.
-async fn given_up(desk: &Desk, made: ReservationView) -> Answer {
+async fn given_up(desk: &Desk, made: ReservationView) -> Failure {
     if let Err(refusal) = desk.reservation_release(&made.id.to_string(), Some(0)).await {
         tracing::warn!(reservation = %made.id, %refusal, "could not release what was not ready in time");
     }
     let seat_error = made.machines.into_iter().find_map(|seat| seat.error);
     let details = made.reason.or(seat_error).unwrap_or_else(|| format!("not ready within {WAIT} seconds"));
-    failed(&details)
+    Refusal::Failed(details).into()
 }
 
-fn failed(details: &str) -> Answer {
-    let body = json!({"error": "Failed to create user", "details": details});
-    json(StatusCode::INTERNAL_SERVER_ERROR, body)
+/// Who got what, until when.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = OldReserved)]
+struct Reserved {
+    status: &'static str,
+    username: String,
+    password: String,
+    machines: Vec<OldSeat>,
+    reserved_until: Timestamp,
+    duration_minutes: i64,
 }
 
-fn reserved(made: &ReservationView, password: &str, minutes: i64) -> Value {
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct OldSeat {
+    machine: String,
+    host: String,
+    port: u16,
+}
+
+fn reserved(made: &ReservationView, password: &str, minutes: i64) -> Reserved {
     let live = made.machines.iter().filter(|seat| seat.phase == Phase::Ready);
-    let row = |seat: &SeatView| json!({"machine": seat.name, "host": seat.host, "port": seat.port});
-    json!({
-        "status": "success",
-        "username": made.username,
-        "password": password,
-        "machines": live.map(row).collect::<Vec<_>>(),
-        "reserved_until": made.expires_at,
-        "duration_minutes": minutes,
-    })
-}
-
-async fn reservations(desk: Result<Desk, Refusal>) -> Answer {
-    match live_rows(desk).await {
-        Ok(rows) => ok(json!({"reservations": rows})),
-        Err(refusal) => refused(&refusal.into()),
+    let row = |seat: &SeatView| OldSeat {
+        machine: seat.name.to_string(),
+        host: seat.host.clone(),
+        port: seat.port,
+    };
+    Reserved {
+        status: "success",
+        username: made.username.to_string(),
+        password: password.to_owned(),
+        machines: live.map(row).collect(),
+        reserved_until: made.expires_at,
+        duration_minutes: minutes,
     }
 }
 
+#[derive(Serialize, ToSchema)]
+struct OldReservations {
+    reservations: Vec<OldReservation>,
+}
+
+/// One machine of somebody.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct OldReservation {
+    username: String,
+    machine: String,
+    expiration_time: Timestamp,
+    time_remaining: String,
+}
+
+async fn reservations(desk: Desk, _: Request) -> Result<OldReservations, Failure> {
+    Ok(OldReservations { reservations: live_rows(&desk).await? })
+}
+
 /// Those that become ready between the two lists are in both, and counted once.
-async fn live_rows(desk: Result<Desk, Refusal>) -> Result<Vec<Value>, Refusal> {
-    let desk = desk?;
+async fn live_rows(desk: &Desk) -> Result<Vec<OldReservation>, Refusal> {
     let mut live = BTreeMap::new();
     for phase in [Phase::Pending, Phase::Ready] {
         let mut cursor = None;
@@ -341,48 +415,77 @@ async fn live_rows(desk: Result<Desk, Refusal>) -> Result<Vec<Value>, Refusal> {
     Ok(live.values().flat_map(|reservation| rows(reservation, now)).collect())
 }
 
-fn rows(reservation: &ReservationView, now: Timestamp) -> Vec<Value> {
+fn rows(reservation: &ReservationView, now: Timestamp) -> Vec<OldReservation> {
     let seats =
         reservation.machines.iter().filter(|seat| matches!(seat.phase, Phase::Pending | Phase::Ready));
     let minutes = reservation.expires_at.duration_since(now).as_secs_f64().max(0.0) / 60.0;
-    let row = |seat: &SeatView| {
-        json!({
-            "username": reservation.username,
-            "machine": seat.name,
-            "expiration_time": reservation.expires_at,
-            "time_remaining": format!("{minutes:.1} minutes remaining"),
-        })
+    let row = |seat: &SeatView| OldReservation {
+        username: reservation.username.to_string(),
+        machine: seat.name.to_string(),
+        expiration_time: reservation.expires_at,
+        time_remaining: format!("{minutes:.1} minutes remaining"),
     };
     seats.map(row).collect()
 }
 
-async fn release_all(desk: Result<Desk, Refusal>) -> Answer {
-    let released = async { desk?.release_all(Some(WAIT)).await };
-    let message = match released.await {
-        Ok(0) => "No machines to release",
-        Ok(_) => "All machines released",
-        Err(refusal) => return said(&refusal.into()),
-    };
-    ok(json!({"status": "success", "message": message}))
+async fn release_all(desk: Desk, _: Request) -> Result<Said, Failure> {
+    Ok(success(match desk.release_all(Some(WAIT)).await? {
+        0 => "No machines to release",
+        _ => "All machines released",
+    }))
 }
 
 // --- its two ways of saying no
 
-/// About machines: `{"status": "error", "message"}`.
-fn said(failure: &Failure) -> Answer {
-    failure.log();
-    json(status(failure), json!({"status": "error", "message": failure.detail()}))
+/// About machines.
+const SAID: Wording = Wording {
+    refuse: said,
+    describe: |schemas: &mut Schemas| schemas.of::<SaidNo>(),
+    statuses: &[StatusCode::BAD_REQUEST],
+};
+
+/// About reservations.
+const REFUSED: Wording = Wording {
+    refuse: refused,
+    describe: |schemas: &mut Schemas| schemas.of::<Refused>(),
+    statuses: &[StatusCode::BAD_REQUEST, StatusCode::INTERNAL_SERVER_ERROR],
+};
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OldSaidNo)]
+struct SaidNo {
+    status: &'static str,
+    message: String,
 }
 
-/// About reservations: `{"error"}`.
-fn refused(failure: &Failure) -> Answer {
+#[derive(Serialize, ToSchema)]
+#[schema(as = OldRefused)]
+struct Refused {
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<String>,
+}
+
+fn said(failure: Failure) -> Response {
     failure.log();
-    match failure {
-        Failure::Refused(Refusal::Failed(details)) => failed(details),
-        Failure::Refused(Refusal::Shortage(Shortage::TooFew { free, .. })) => {
-            json(StatusCode::BAD_REQUEST, json!({"error": format!("Only {free} machines available")}))
+    let body = SaidNo { status: "error", message: failure.detail() };
+    warp::reply::with_status(body.respond(), status(&failure)).into_response()
+}
+
+fn refused(failure: Failure) -> Response {
+    failure.log();
+    let no = |status, error: String, details| {
+        warp::reply::with_status(Refused { error, details }.respond(), status).into_response()
+    };
+    match &failure {
+        Failure::Refused(Refusal::Failed(details)) => {
+            let error = "Failed to create user".to_owned();
+            no(StatusCode::INTERNAL_SERVER_ERROR, error, Some(details.clone()))
         }
-        other => json(status(other), json!({"error": other.detail()})),
+        Failure::Refused(Refusal::Shortage(Shortage::TooFew { free, .. })) => {
+            no(StatusCode::BAD_REQUEST, format!("Only {free} machines available"), None)
+        }
+        other => no(status(other), other.detail(), None),
     }
 }
 
@@ -394,5 +497,9 @@ fn status(failure: &Failure) -> StatusCode {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+mod law;
+#[cfg(any(test, fuzzing))]
+pub(in crate::api) use law::law;
 #[cfg(test)]
 mod tests;

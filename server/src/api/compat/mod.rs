@@ -2,9 +2,10 @@
 
 mod machine_manager;
 
-use super::Routes;
-use crate::app::App;
+use super::route::Route;
+#[cfg(any(test, fuzzing))]
+pub(super) use machine_manager::law;
 
-pub(super) fn routes(app: &App) -> Routes {
-    machine_manager::routes(app)
+pub(super) fn routes() -> Vec<Route> {
+    machine_manager::routes()
 }
