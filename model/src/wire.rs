@@ -401,7 +401,10 @@ pub struct EventView {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Version {
     pub version: String,
+    /// Of the database; another one after it was restored.
     pub epoch: Epoch,
+    /// Marks what providers made for this database, as in Docker's label `io.berth.owner`.
+    pub owner: Epoch,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

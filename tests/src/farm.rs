@@ -190,6 +190,11 @@ impl Farm {
         &self.server.as_ref().expect("a server runs").url
     }
 
+    /// A path or a URL.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     /// Another server's view of the same database.
     pub fn other_store(&self) -> Store {
         Store::open(&self.database, TTL, self.clock.now(), None).unwrap()
@@ -211,6 +216,18 @@ impl Farm {
     pub async fn restore(&self, backup: &[u8]) {
         self.until_closed().await;
         std::fs::write(&self.database, backup).unwrap();
+    }
+
+    /// The lock of a killed server goes with the last of its tasks.
+    pub async fn until_unclaimed(&self) {
+        self.until_closed().await;
+        for _ in 0..500 {
+            if server::store::claim(&self.database).is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the killed server holds its database");
     }
 
     /// Whoever closes the database last removes its log.
