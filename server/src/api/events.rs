@@ -22,7 +22,7 @@ async fn list(desk: Desk, request: Request) -> Result<Page<EventView>, Failure> 
     let query = request.query;
     let filter = EventFilter {
         machine: query.owned("machine"),
-        reservation: query.owned("reservation"),
+        reservation: query.reservation()?,
         actor: query.owned("actor"),
         kind: query.owned("kind"),
     };
