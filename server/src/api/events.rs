@@ -69,7 +69,7 @@ async fn list_or_stream(desk: Desk, request: Request) -> Result<Events, Failure>
     let Request { query, headers, stop, .. } = request;
     let filter = EventFilter {
         machine: query.owned("machine"),
-        reservation: query.owned("reservation"),
+        reservation: query.reservation()?,
         actor: query.owned("actor"),
         kind: query.owned("kind"),
     };
