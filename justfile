@@ -133,9 +133,9 @@ full-clean: _cli
         {{just}} stop
     fi
     # Only this server's containers: others on this engine may belong to another server or to a test.
-    epoch=$(grep -o '"epoch":"[^"]*"' data/version.json 2>/dev/null | cut -d'"' -f4 || true)
-    if [ -n "$epoch" ]; then
-        docker ps -aq --filter "label=io.berth.owner=$epoch" | xargs -r docker rm -f
+    owner=$(grep -o '"owner":"[^"]*"' data/version.json 2>/dev/null | cut -d'"' -f4 || true)
+    if [ -n "$owner" ]; then
+        docker ps -aq --filter "label=io.berth.owner=$owner" | xargs -r docker rm -f
     fi
     rm -rf data api.log
 
@@ -215,6 +215,21 @@ fuzz TARGET="all" SECONDS="60": _packages _rust
 bench: setup build images
     cargo run --release -p tests --bin bench
 
+# Measure what a refused log-in tells by its time, and whom 200 log-ins at once keep waiting. Takes a minute.
+log-ins: build _agent
+    BERTH_SOAK=1 cargo test --workspace --test it log_in:: -- --nocapture --test-threads=1
+
+# See that a thousand slow clients keep nobody else waiting. Takes two minutes.
+slow-clients: build
+    @{{just}} _tool slowhttptest
+    tests/scan/slow-clients.sh {{server}}
+
+# Have sslscan look at our TLS, and ssh-audit at the SSH servers of the images.
+scan: build images
+    @{{just}} _tool sslscan
+    tests/scan/tls.sh {{server}}
+    tests/scan/ssh.sh
+
 # Format the code.
 fmt:
     cargo fmt --all
@@ -262,6 +277,10 @@ _running:
 # The database holds password hashes: nobody else looks in here.
 _data:
     @mkdir -p -m 700 data
+
+# A program that few need, from the package of its name.
+_tool NAME:
+    @command -v {{NAME}} >/dev/null || $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -q -y --no-install-recommends {{NAME}}
 
 _packages:
     #!/usr/bin/env bash

@@ -8,7 +8,7 @@ use crate::notice;
 use crate::observe::{Observed, observe};
 use crate::plan::{self, Action, Plan, Step, plan};
 use model::report::{AccountReport, AccountState, Facts, Report};
-use model::spec::{AccountSpec, Spec};
+use model::spec::{AccountSpec, Spec, remembered};
 use model::{AssignmentId, Timestamp};
 use playbooks::unix::Databases;
 use playbooks::{Host, Who};
@@ -67,19 +67,28 @@ pub fn converge(
     let facts =
         Facts { agent_version: env!("CARGO_PKG_VERSION").to_owned(), ..host.facts().unwrap_or_default() };
     let cleanings = ledger.cleanings.all().to_vec();
-    Report { generation: ledger.generation(), accounts, problems, cleanings, facts }
+    let (generation, epoch, uid_floor) = (ledger.generation(), ledger.epoch, ledger.uid_floor);
+    Report { generation, epoch, uid_floor, accounts, problems, cleanings, facts }
 }
 
-/// Whether a spec is to be obeyed: of our epoch, and newer than what we know.
+/// Whether a spec is to be obeyed: of our epoch, and newer than what we know; or of one that was restored from a backup of
+/// ours, if the backup knew all that we were told.
 fn fence(ledger: &Ledger, spec: Option<Spec>) -> Result<Option<Spec>, String> {
     let Some(spec) = spec else { return Ok(None) };
-    if let Some(ours) = ledger.epoch.filter(|ours| *ours != spec.epoch) {
-        return Err(format!(
+    let Some(ours) = ledger.epoch.filter(|ours| *ours != spec.epoch) else {
+        return Ok((spec.generation > ledger.generation()).then_some(spec));
+    };
+    match remembered(&spec.follows, ours) {
+        Some(known) if ledger.generation() <= known => Ok(Some(spec)),
+        Some(known) => Err(format!(
+            "this machine was told more (generation {}) than the backup knows ({known}) that the server was restored from",
+            ledger.generation()
+        )),
+        None => Err(format!(
             "the server speaks for database {}, this machine obeys {ours}: restore that one, or enrol the machine anew",
             spec.epoch
-        ));
+        )),
     }
-    Ok((spec.generation > ledger.generation()).then_some(spec))
 }
 
 /// Some containers map few UIDs; an account made with another could not be removed again.

@@ -194,11 +194,17 @@ async fn enrolled(
 ) -> anyhow::Result<Option<(Identity, Turn)>> {
     let turn = turn::take(&places.state)?;
     let mut identity = match Identity::load(&places.state)? {
-        Some(identity) if identity.incarnation.is_some() => return Ok(Some((identity, turn))),
+        Some(identity) if identity.incarnation.is_some() => {
+            if token_file.is_none() {
+                forget_token(places);
+            }
+            return Ok(Some((identity, turn)));
+        }
         Some(unfinished) => unfinished,
         None => Identity::new(&server.to_string())?,
     };
-    let token = join_token(token_file)?;
+    let is_left = token_file.is_none();
+    let token = join_token(token_file, &places.state)?;
     identity.server = server.to_string();
     identity.save(&places.state)?;
     drop(turn);
@@ -222,17 +228,28 @@ async fn enrolled(
     // The ledger first: an identity that counts as enrolled must never go with the ledger of a former life.
     let mut host = places.host();
     let mut ledger = Ledger::load(&mut host)?;
-    if !(answer.goes_on && ledger.epoch == Some(answer.epoch)) {
+    // One that goes on and obeys another database is fenced off later, with all that it has.
+    if !answer.goes_on || ledger.epoch.is_none() {
         ledger.begin(answer.epoch);
         ledger.save(&mut host)?;
     }
     identity.save(&places.state)?;
+    if is_left {
+        forget_token(places);
+    }
     tracing::info!(machine = %answer.machine, "enrolled");
     Ok(Some((identity, turn)))
 }
 
-fn join_token(file: Option<PathBuf>) -> anyhow::Result<String> {
-    let text = match file {
+/// It is of no use any longer, and nobody needs to find it. A service keeps its own, to know whether another comes.
+fn forget_token(places: &Places) {
+    let _ = std::fs::remove_file(install::token_file(&places.state));
+}
+
+/// Whoever made this machine may have left one.
+fn join_token(file: Option<PathBuf>, state: &Path) -> anyhow::Result<String> {
+    let left = || Some(install::token_file(state)).filter(|left| left.exists());
+    let text = match file.or_else(left) {
         Some(path) => {
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?
         }

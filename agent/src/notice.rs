@@ -142,8 +142,13 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.record(who(&account));
         let epoch = "01900000-0000-7000-8000-000000000001".parse().unwrap();
-        ledger.spec =
-            Some(Spec { epoch, generation: 1, uids: model::UidRange::default(), accounts: vec![account] });
+        ledger.spec = Some(Spec {
+            epoch,
+            generation: 1,
+            uids: model::UidRange::default(),
+            accounts: vec![account],
+            follows: vec![],
+        });
         ledger
     }
 

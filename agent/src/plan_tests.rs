@@ -20,7 +20,7 @@ fn ledger(managed: bool, wanted: bool) -> Ledger {
     let epoch = "01900000-0000-7000-8000-000000000001".parse().unwrap();
     let accounts = if wanted { vec![alice()] } else { vec![] };
     let mut ledger = Ledger {
-        spec: Some(Spec { epoch, generation: 1, uids: UidRange::default(), accounts }),
+        spec: Some(Spec { epoch, generation: 1, uids: UidRange::default(), accounts, follows: vec![] }),
         ..Ledger::default()
     };
     if managed {

@@ -27,6 +27,13 @@ impl<T: DeserializeOwned> Answer<T> {
     }
 }
 
+impl<T: DeserializeOwned> Answer<T> {
+    /// A part of something larger.
+    pub(crate) fn of_text(text: String) -> Result<Self, Error> {
+        Self::parse(Reply::of_text(text))
+    }
+}
+
 impl<T> Deref for Answer<T> {
     type Target = T;
     fn deref(&self) -> &T {

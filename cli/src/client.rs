@@ -1,7 +1,7 @@
 //! The routes, over HTTPS; plain HTTP is for loopback.
 
 use crate::filter::label_query;
-use crate::{Answer, Error, EventFilter, MachineFilter, ReservationFilter, Slice};
+use crate::{Answer, Error, EventFilter, EventStream, MachineFilter, ReservationFilter, Slice};
 use jiff::Timestamp;
 use model::ssh::Secret;
 use model::wire::{
@@ -11,6 +11,7 @@ use model::wire::{
     TokenView, Version,
 };
 use model::{AccountName, Labels, MachineName, PoolName, ReservationId, TokenId};
+use reqwest::header::ACCEPT;
 use reqwest::redirect::Policy;
 use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -302,6 +303,29 @@ impl Client {
         self.get("/v1/events", &[of.query(), slice.query()].concat()).await
     }
 
+    /// Events as they happen: those after this one, or from now on.
+    pub async fn event_stream(&self, of: &EventFilter, after: Option<i64>) -> Result<EventStream, Error> {
+        let request = self.request(Method::GET, "/v1/events").query(&of.query());
+        let request = request.header(ACCEPT, "text/event-stream");
+        let request = match after {
+            Some(after) => request.header("Last-Event-ID", after),
+            None => request,
+        };
+        let late = || {
+            let why = "it took too long; is the server overloaded?".to_owned();
+            Error::Unreachable { url: self.base.clone(), why }
+        };
+        let response = tokio::time::timeout(QUICK, request.send()).await.map_err(|_| late())?;
+        match response {
+            Ok(response) if response.status().is_success() => Ok(EventStream::new(&self.base, response)),
+            Ok(refused) => {
+                let status = refused.status().as_u16();
+                Err(Error::refused(status, &refused.text().await.unwrap_or_default()))
+            }
+            Err(failed) => Err(Error::unreachable(&self.base, &failed)),
+        }
+    }
+
     /// Who could log in on a machine at a time: now, if none is given.
     pub async fn could_log_in(
         &self,
@@ -418,6 +442,12 @@ pub(crate) struct Reply {
     pub(crate) text: String,
     /// The `Date` header, as it came.
     pub(crate) date: Option<String>,
+}
+
+impl Reply {
+    pub(crate) fn of_text(text: String) -> Self {
+        Self { status: StatusCode::OK, text, date: None }
+    }
 }
 
 async fn exchange(request: RequestBuilder) -> Result<Reply, reqwest::Error> {

@@ -6,6 +6,7 @@ mod client;
 mod client_tests;
 mod error;
 mod filter;
+mod stream;
 // Of the binary, for the fuzzer.
 #[cfg(fuzzing)]
 #[allow(dead_code, unused_imports)]
@@ -18,6 +19,7 @@ pub use answer::Answer;
 pub use client::{Client, is_private_enough};
 pub use error::Error;
 pub use filter::{EventFilter, MachineFilter, ReservationFilter, Slice, phase_word};
+pub use stream::EventStream;
 
 /// See `fuzz/targets`.
 #[cfg(fuzzing)]

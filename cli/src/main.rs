@@ -144,6 +144,7 @@ mod tests {
             "berth account set alice --enable --disable",
             "berth token create ci --level god",
             "berth audit",
+            "berth events --follow --limit 7",
             "berth audit who-could-login m1 --at noon",
         ] {
             let refused = Cli::try_parse_from(line.split(' ')).err().unwrap_or_else(|| panic!("{line}"));
@@ -182,6 +183,7 @@ mod tests {
             "berth --token-file t audit verify",
             "berth audit who-could-login m1 --at 2030-01-01T00:00:00Z",
             "berth events --machine m1 --kind machine",
+            "berth events --follow --cursor 7",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

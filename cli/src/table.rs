@@ -36,9 +36,15 @@ impl Table {
     }
 
     fn tabbed(&self) -> String {
-        let mut lines = vec![self.header.join("\t")];
-        lines.extend(self.rows.iter().map(|row| row.join("\t")));
-        lines.join("\n")
+        if self.rows.is_empty() {
+            return self.header.join("\t");
+        }
+        format!("{}\n{}", self.header.join("\t"), self.lines())
+    }
+
+    /// Without a header: others may have come before, and come after.
+    pub(crate) fn lines(&self) -> String {
+        self.rows.iter().map(|row| row.join("\t")).collect::<Vec<_>>().join("\n")
     }
 }
 

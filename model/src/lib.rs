@@ -16,6 +16,7 @@ pub mod id;
 pub mod laws;
 pub mod machine;
 pub mod name;
+mod object;
 pub mod phase;
 pub mod pool;
 #[cfg(test)]

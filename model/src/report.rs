@@ -1,7 +1,7 @@
 //! What a machine *was seen* to have.
 
 use crate::cleaning::Cleaning;
-use crate::{AssignmentId, UserName};
+use crate::{AssignmentId, Epoch, UserName};
 use serde::{Deserialize, Serialize};
 
 /// What an agent saw after it did what it could. An account it made and has not verified to be gone is listed; one
@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 pub struct Report {
     /// The newest generation this machine has obeyed; 0 before the first. The report speaks of this one only.
     pub generation: u64,
+    /// The database whose generation that is; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// Accounts with lower UIDs have ended here, and are refused.
+    #[serde(default)]
+    pub uid_floor: u32,
     #[serde(default)]
     pub accounts: Vec<AccountReport>,
     /// What stands in the way beyond a single account (a foreign epoch, a full disk), worded for an operator.
@@ -21,6 +27,13 @@ pub struct Report {
     pub cleanings: Vec<Cleaning>,
     #[serde(default)]
     pub facts: Facts,
+}
+
+impl Report {
+    /// How much the machine has heard of this database, rather than of what it was before.
+    pub fn generation_of(&self, epoch: Epoch) -> u64 {
+        if self.epoch.is_none_or(|told| told == epoch) { self.generation } else { 0 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,7 +76,8 @@ pub fn is_session(text: &str) -> bool {
     text.len() <= LONGEST && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
 }
 
-/// Why nothing that a machine says is believed any longer. Only retiring it ends that, or another host key.
+/// Why nothing that a machine says is believed any longer. Only retiring it ends that, or another host key, or after a
+/// restore that it is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quarantine {
@@ -84,6 +85,9 @@ pub enum Quarantine {
     Cloned,
     /// It was told more than this database knows.
     Ahead,
+    /// It was told more than the backup knows that this database was restored from. It comes back by itself once nobody is
+    /// on it, and nobody is to be.
+    Restored,
     /// Another machine answers in its place, or it was made anew.
     HostKey,
 }
@@ -93,6 +97,7 @@ impl Quarantine {
         match self {
             Self::Cloned => "cloned",
             Self::Ahead => "ahead",
+            Self::Restored => "restored",
             Self::HostKey => "host_key",
         }
     }
@@ -101,7 +106,7 @@ impl Quarantine {
     pub fn is_told(self) -> bool {
         match self {
             Self::Cloned => true,
-            Self::Ahead | Self::HostKey => false,
+            Self::Ahead | Self::Restored | Self::HostKey => false,
         }
     }
 }
@@ -112,6 +117,10 @@ impl fmt::Display for Quarantine {
             Self::Cloned => "two machines use its key: was it cloned? retire it, and make it anew",
             Self::Ahead => {
                 "it was told more than this database knows: was a backup restored? retire it, and make it anew"
+            }
+            Self::Restored => {
+                "it was told more than the backup knows that was restored: it is lent again when nobody is on it any longer; \
+                 or retire it, and make it anew"
             }
             Self::HostKey => {
                 "its SSH host key is another than the one pinned: if that is right, confirm the one it offers"
@@ -124,7 +133,7 @@ impl FromStr for Quarantine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Cloned, Self::Ahead, Self::HostKey]
+        [Self::Cloned, Self::Ahead, Self::Restored, Self::HostKey]
             .into_iter()
             .find(|quarantine| quarantine.name() == text)
             .ok_or_else(|| format!("`{text}` is no quarantine"))

@@ -17,6 +17,23 @@ pub struct Spec {
     #[serde(default)]
     pub uids: UidRange,
     pub accounts: Vec<AccountSpec>,
+    /// What the database was before it was restored from a backup; a machine of one of these may go over to this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub follows: Vec<Former>,
+}
+
+/// An earlier life of a database, which a backup was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Former {
+    pub epoch: Epoch,
+    /// The newest generation of one machine that the backup knows. Whoever has seen more was told what is forgotten now.
+    pub generation: u64,
+}
+
+/// How much is remembered of what was told under `epoch`; absent if nothing ties it to the database of now.
+pub fn remembered(formers: &[Former], epoch: Epoch) -> Option<u64> {
+    formers.iter().filter(|former| former.epoch == epoch).map(|former| former.generation).max()
 }
 
 /// One account that should be there until `not_after`.

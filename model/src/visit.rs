@@ -2,6 +2,7 @@
 
 use crate::adoption::{Adoption, Stage};
 use crate::machine::Machine;
+use crate::session::Quarantine;
 use crate::ssh::Ssh;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -17,7 +18,8 @@ const LOOKS_PER_TTL: u32 = 3;
 
 /// From when on a visit is due, and no other wake-up is needed before. Absent: it waits for somebody.
 pub fn next_visit(machine: &Machine, ssh: &Ssh, now: Timestamp, ttl: Duration) -> Option<Timestamp> {
-    if machine.quarantined.is_some()
+    // One that is restored from a backup obeys nothing until it is empty, and that has to be seen.
+    if machine.quarantined.is_some_and(|quarantine| quarantine != Quarantine::Restored)
         || (ssh.host_key.is_none() && ssh.awaited.is_none() && ssh.offered.is_some())
     {
         return None;
@@ -33,9 +35,13 @@ pub fn next_visit(machine: &Machine, ssh: &Ssh, now: Timestamp, ttl: Duration) -
 
 fn next_look(machine: &Machine, ssh: &Ssh, now: Timestamp, ttl: Duration) -> Timestamp {
     let pace = SignedDuration::try_from(ttl / LOOKS_PER_TTL).unwrap_or(SignedDuration::MAX);
+    let is_unsettled = machine.seen_generation != machine.generation;
     let wanted = match (&machine.holding, machine.seen_at) {
         (_, None) => Timestamp::MIN,
-        _ if machine.seen_generation != machine.generation => Timestamp::MIN,
+        (_, Some(seen)) if machine.quarantined.is_some() => later(seen, pace),
+        // It obeys another database, or cannot.
+        (_, Some(seen)) if is_unsettled && machine.problem.is_some() => later(seen, BACK_OFF),
+        _ if is_unsettled => Timestamp::MIN,
         (Some(holding), Some(seen)) if holding.is_leaving(now) => {
             later(seen, doubled(BACK_OFF, holding.attempts, LONGEST_CLEANING))
         }

@@ -71,7 +71,7 @@ pub struct MachineCreate {
     #[cfg_attr(feature = "schema", schema(value_type = Option<text::Uids>))]
     pub uids: Option<String>,
     /// How the server logs in to it. Left out: an agent enrols with the join token of the answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::object::optional")]
     pub ssh: Option<SshAccess>,
 }
 
@@ -111,7 +111,7 @@ pub struct MachinePatch {
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub port: Option<u16>,
     /// Another way to log in, as a whole: what it leaves out is forgotten, but for the host key, which stays pinned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::object::optional")]
     pub ssh: Option<SshAccess>,
 }
 
@@ -401,7 +401,10 @@ pub struct EventView {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Version {
     pub version: String,
+    /// Of the database; another one after it was restored.
     pub epoch: Epoch,
+    /// Marks what providers made for this database, as in Docker's label `io.berth.owner`.
+    pub owner: Epoch,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -451,6 +454,7 @@ pub struct SyncRequest {
     /// The newest one heard: an agent that can repeat it is alive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<u64>,
+    #[serde(deserialize_with = "crate::object::needed")]
     pub report: Report,
 }
 

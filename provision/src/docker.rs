@@ -31,6 +31,9 @@ use tokio::time::{sleep, timeout};
 
 /// Where the agent stands inside a machine, without the leading `/`.
 const AGENT: &str = "usr/local/sbin/berth-agent";
+/// Where an agent looks for its join token, and removes it: the engine tells whoever asks of a container's environment.
+const STATE: &str = "var/lib/berth";
+const JOIN_TOKEN: &str = "var/lib/berth/join-token";
 const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
 /// Ports tried before a creation is given up for now.
 const PORT_TRIES: usize = 20;
@@ -85,7 +88,7 @@ impl Docker {
                 "the folder of the agents' door `{door}` does not exist: let the server open its door there"
             )));
         }
-        let agent = agent_archive(self.agent_binary.clone()).await?;
+        let agent = agent_archive(self.agent_binary.clone(), order.join_token.clone()).await?;
         let mut refused = BTreeSet::new();
         while refused.len() < PORT_TRIES {
             let claim = self.claim(&refused).await?;
@@ -244,10 +247,10 @@ fn no_image(image: &str) -> ProvideError {
     ProvideError::Invalid(format!("image `{image}` does not exist: run `just images`"))
 }
 
-/// The agent as an archive to be unpacked at the root of a machine.
-async fn agent_archive(binary: PathBuf) -> Result<Bytes, ProvideError> {
+/// The agent and its join token as an archive to be unpacked at the root of a machine.
+async fn agent_archive(binary: PathBuf, join_token: String) -> Result<Bytes, ProvideError> {
     let shown = binary.display().to_string();
-    let archive = tokio::task::spawn_blocking(move || pack(&binary)).await;
+    let archive = tokio::task::spawn_blocking(move || pack(&binary, &join_token)).await;
     let archive = archive.unwrap_or_else(|panic| Err(io::Error::other(panic)));
     archive.map(Bytes::from).map_err(|error| {
         ProvideError::Invalid(format!(
@@ -256,16 +259,25 @@ async fn agent_archive(binary: PathBuf) -> Result<Bytes, ProvideError> {
     })
 }
 
-fn pack(binary: &Path) -> io::Result<Vec<u8>> {
+fn pack(binary: &Path, join_token: &str) -> io::Result<Vec<u8>> {
     let content = std::fs::read(binary)?;
+    let mut archive = tar::Builder::new(Vec::with_capacity(content.len() + 8192));
+    archive.append_data(&mut header(0o755, content.len()), AGENT, content.as_slice())?;
+    let mut folder = header(0o700, 0);
+    folder.set_entry_type(tar::EntryType::Directory);
+    archive.append_data(&mut folder, STATE, io::empty())?;
+    archive.append_data(&mut header(0o600, join_token.len()), JOIN_TOKEN, join_token.as_bytes())?;
+    archive.into_inner()
+}
+
+/// Of something of root's.
+fn header(mode: u32, size: usize) -> tar::Header {
     let mut header = tar::Header::new_gnu();
-    header.set_size(content.len() as u64);
-    header.set_mode(0o755);
+    header.set_size(size as u64);
+    header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
-    let mut archive = tar::Builder::new(Vec::with_capacity(content.len() + 4096));
-    archive.append_data(&mut header, AGENT, content.as_slice())?;
-    archive.into_inner()
+    header
 }
 
 #[cfg(test)]

@@ -215,6 +215,8 @@ impl State {
         });
         Report {
             generation: self.generation(),
+            epoch: Some(self.epoch),
+            uid_floor: 0,
             accounts: ready.collect(),
             problems: Vec::new(),
             cleanings: Vec::new(),

@@ -83,6 +83,7 @@ fn says(epoch: Epoch, generation: u64, names: &[&str]) -> Answer {
         generation,
         uids: model::UidRange::default(),
         accounts: names.iter().map(account).collect(),
+        follows: Vec::new(),
     };
     Ok(SyncAnswer { now: start(), spec: Some(spec), hold: 25, challenge: None, kept: Vec::new() })
 }

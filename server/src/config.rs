@@ -25,10 +25,33 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 #[command(name = "berth-server", version)]
 pub struct Flags {
     /// TOML file with the same names as the flags (`agent_listen`, …)
-    #[arg(long, env = "BERTH_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "BERTH_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     #[command(flatten)]
     values: Values,
+    /// Instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Write a copy of the database, as it is at one moment, to FILE; a server may be running
+    Backup {
+        /// It must not exist yet
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the database, of which no server may be running
+    ///
+    /// What was there is kept beside it. Nobody is taken off a machine: those that were told more than the backup knows are
+    /// set apart until nobody is on them.
+    Restore {
+        /// Without it the database that is there was put back by other means, such as `pg_restore`
+        file: Option<PathBuf>,
+        /// Even if its events are not as they were written
+        #[arg(long)]
+        despite_broken_record: bool,
+    },
 }
 
 #[derive(Debug, Default, clap::Args, Deserialize)]
@@ -55,7 +78,7 @@ pub(crate) struct Values {
     #[serde(default)]
     behind_proxy: bool,
     /// A path (SQLite) or a `postgres://` URL, which several servers may share [default: data/berth.db]
-    #[arg(long, env = "BERTH_DATABASE", value_name = "PATH|URL", hide_env_values = true)]
+    #[arg(long, env = "BERTH_DATABASE", value_name = "PATH|URL", hide_env_values = true, global = true)]
     database: Option<String>,
     /// The static agent to put into containers and on machines reached over SSH; without it there is neither
     #[arg(long, env = "BERTH_AGENT_BINARY", value_name = "FILE")]
@@ -97,6 +120,12 @@ pub struct Config {
 }
 
 impl Flags {
+    /// The database alone, for what is done without serving.
+    pub fn database(&self) -> anyhow::Result<String> {
+        let file = self.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        Ok(self.values.database.clone().or(file.database).unwrap_or_else(default_database))
+    }
+
     pub fn into_config(self) -> anyhow::Result<Config> {
         let file = self.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
         let own = self.values;
@@ -110,7 +139,7 @@ impl Flags {
             },
             tls: certificate(own.tls_certificate.or(file.tls_certificate), own.tls_key.or(file.tls_key))?,
             behind_proxy: own.behind_proxy || file.behind_proxy,
-            database: own.database.or(file.database).unwrap_or_else(|| "data/berth.db".to_owned()),
+            database: own.database.or(file.database).unwrap_or_else(default_database),
             agent_binary: own.agent_binary.or(file.agent_binary),
             secrets_key: own.secrets_key.or(file.secrets_key).unwrap_or_else(|| "data/secrets.key".into()),
             allow_link_local: own.allow_link_local || file.allow_link_local,
@@ -133,6 +162,10 @@ impl Flags {
         );
         Ok(config)
     }
+}
+
+fn default_database() -> String {
+    "data/berth.db".to_owned()
 }
 
 fn certificate(certificate: Option<PathBuf>, key: Option<PathBuf>) -> anyhow::Result<Option<Files>> {
@@ -239,18 +272,36 @@ fn prepare_database(database: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         private_folder(folder)?;
     }
-    let file = std::fs::OpenOptions::new()
+    std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot open the database `{database}`"))?;
-    if file.metadata()?.mode() & 0o077 != 0 {
-        tracing::warn!(
-            "others may read the database `{database}`, which holds what lets people in: `chmod 600` it"
-        );
-    }
+    exposed(path).iter().for_each(|why| tracing::warn!("{why}"));
     Ok(())
+}
+
+/// What was there before us and is open to others, with what ends that. SQLite gives what it makes beside a database the
+/// mode of the database.
+fn exposed(database: &Path) -> Vec<String> {
+    let is_open = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0);
+    let beside = |suffix| PathBuf::from(format!("{}{suffix}", database.display()));
+    let files =
+        [database.to_owned(), beside("-wal"), beside("-shm")].into_iter().filter(|file| is_open(file));
+    let files = files.map(|file| {
+        let file = file.display();
+        format!("others may read `{file}`, which holds what lets people in: run `chmod 600 {file}`")
+    });
+    let folder = match database.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let folder = is_open(folder).then(|| {
+        let folder = folder.display();
+        format!("others may look into `{folder}`, where the database is: run `chmod 700 {folder}`")
+    });
+    files.chain(folder).collect()
 }
 
 async fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
@@ -289,6 +340,32 @@ async fn bind_door(door: &str, tls: Option<&Arc<Tls>>) -> anyhow::Result<Listene
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_database_is_for_us_alone_and_an_open_one_is_complained_of() {
+        let outside = tempfile::tempdir().unwrap();
+        let folder = outside.path().join("data");
+        let database = folder.join("berth.db");
+        let url = database.display().to_string();
+        prepare_database(&url).unwrap();
+        let _open = Store::open(&url, Duration::from_secs(60), model::Timestamp::UNIX_EPOCH, None).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        let log = folder.join("berth.db-wal");
+        let modes = [mode(&folder), mode(&database), mode(&log), mode(&folder.join("berth.db-shm"))];
+        assert_eq!(modes, [0o700, 0o600, 0o600, 0o600]);
+        assert_eq!(exposed(&database), Vec::<String>::new());
+        for (path, mode, remedy) in [(&database, 0o640, "600"), (&log, 0o604, "600"), (&folder, 0o750, "700")]
+        {
+            let before = std::fs::metadata(path).unwrap().permissions();
+            set_permissions(path, Permissions::from_mode(mode)).unwrap();
+            let [complaint] = &exposed(&database)[..] else { panic!("{:?}", exposed(&database)) };
+            assert!(complaint.ends_with(&format!("run `chmod {remedy} {}`", path.display())), "{complaint}");
+            set_permissions(path, before).unwrap();
+        }
+    }
 
     #[test]
     fn an_unknown_key_is_named_with_the_one_that_was_meant() {

@@ -5,7 +5,8 @@ use futures_util::future::BoxFuture;
 use model::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use server::clock::Clock;
-use server::config::Flags;
+use server::config::{Command, Flags};
+use server::store;
 use server::tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,11 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = Flags::parse().into_config()?;
+    let flags = Flags::parse();
+    if let Some(command) = flags.command.clone() {
+        return without_serving(command, &flags.database()?);
+    }
+    let config = flags.into_config()?;
     let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     tracing::info!(
@@ -32,6 +37,36 @@ async fn main() -> anyhow::Result<()> {
     server::serve::serve(settings, doors, Arc::new(SystemClock), told_to_stop()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn without_serving(command: Command, database: &str) -> anyhow::Result<()> {
+    match command {
+        Command::Backup { file } => {
+            let copied = store::backup(database, &file)?;
+            println!("`{}`: {} bytes{}", file.display(), copied.bytes, as_of(copied.last_event));
+            println!(
+                "The key that log-ins of machines are sealed with is not in it: keep a copy of `--secrets-key` elsewhere."
+            );
+        }
+        Command::Restore { file, despite_broken_record } => {
+            let restored =
+                store::restore(database, file.as_deref(), despite_broken_record, SystemClock.now())?;
+            println!("restored: {} machines{}", restored.machines, as_of(restored.last_event));
+            if let Some(kept) = restored.kept {
+                println!("What was there before is `{}`.", kept.display());
+            }
+            println!(
+                "Whatever was done since is forgotten: released reservations, revoked tokens and disabled accounts are as they \
+                 were. Machines that were told more than the backup knows stay in maintenance until nobody is on them; \
+                 `berth status` shows which. Log-ins of machines open with the `--secrets-key` of that time only."
+            );
+        }
+    }
+    Ok(())
+}
+
+fn as_of(last_event: Option<(i64, Timestamp)>) -> String {
+    last_event.map_or_else(String::new, |(number, at)| format!(", as of event {number} at {at:.0}"))
 }
 
 /// Each takes a file descriptor, of which shells and service managers commonly allow 1,024 at first.

@@ -154,7 +154,7 @@ fn providers(app: &App, docker: Option<DockerSettings>) -> reconcile::Providers 
     let simulated: Arc<dyn Provider> = Arc::new(Simulated::new(Arc::new(InProcess(app.clone()))));
     let mut providers = reconcile::Providers::from([("simulated", simulated)]);
     if let Some(docker) = docker {
-        let docker = Docker::new(app.version().epoch, docker.agent_binary, docker.agent_door);
+        let docker = Docker::new(app.version().owner, docker.agent_binary, docker.agent_door);
         providers.insert("docker", Arc::new(docker));
     }
     providers

@@ -44,7 +44,7 @@ fn cases() -> Vec<(String, u16, Option<&'static str>)> {
         ("duration", "[]"),
         ("password", "\"a\\nb\""),
         ("password", "\"\""),
-        ("password", "\"a\\u0000b\""),
+        ("password", "\"a\\u0001b\""),
         ("ssh_keys", "[\"hello\"]"),
         ("ssh_keys", "\"hello\""),
         ("shell", "\"bash\""),

@@ -190,6 +190,11 @@ impl Farm {
         &self.server.as_ref().expect("a server runs").url
     }
 
+    /// A path or a URL.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     /// Another server's view of the same database.
     pub fn other_store(&self) -> Store {
         Store::open(&self.database, TTL, self.clock.now(), None).unwrap()
@@ -213,6 +218,18 @@ impl Farm {
         std::fs::write(&self.database, backup).unwrap();
     }
 
+    /// The lock of a killed server goes with the last of its tasks.
+    pub async fn until_unclaimed(&self) {
+        self.until_closed().await;
+        for _ in 0..500 {
+            if server::store::claim(&self.database).is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the killed server holds its database");
+    }
+
     /// Whoever closes the database last removes its log.
     async fn until_closed(&self) {
         assert!(self.server.is_none(), "it is written to");
@@ -232,6 +249,12 @@ impl Farm {
 
     /// Registers a machine and starts its agent.
     pub async fn add_machine(&mut self, name: &str) {
+        self.enrol(name).await;
+        self.start_agent(self.machines.len() - 1);
+    }
+
+    /// Registers a machine whose agent enrols and does not start.
+    pub async fn enrol(&mut self, name: &str) {
         let body = MachineCreate {
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
@@ -246,7 +269,6 @@ impl Farm {
         let mut identity = Identity::new(&address).unwrap();
         identity.enrol(&mut Link::new(&address).unwrap(), token).await.unwrap();
         self.machines.push(Lent { name: name.to_owned(), host: FakeHost::new(), identity, agent: None });
-        self.start_agent(self.machines.len() - 1);
     }
 
     pub async fn add_machines(&mut self, count: usize) {

@@ -11,9 +11,11 @@ pub struct RealFarm {
     pub address: String,
     server: Option<Child>,
     http: reqwest::Client,
-    epoch: String,
+    owner: String,
     profile: &'static str,
     flags: Vec<String>,
+    /// Of the environment.
+    log: &'static str,
 }
 
 impl RealFarm {
@@ -24,6 +26,11 @@ impl RealFarm {
 
     /// With these flags of the server beside its own.
     pub async fn start_with(profile: &'static str, flags: &[&str]) -> Self {
+        Self::start_telling(profile, flags, "info").await
+    }
+
+    /// With as many lines in its log.
+    pub async fn start_telling(profile: &'static str, flags: &[&str], log: &'static str) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut farm = Self {
@@ -31,12 +38,13 @@ impl RealFarm {
             address: free.to_string(),
             server: None,
             http: reqwest::Client::new(),
-            epoch: String::new(),
+            owner: String::new(),
             profile,
             flags: flags.iter().map(|flag| flag.to_string()).collect(),
+            log,
         };
         farm.start_server().await;
-        farm.epoch = farm.get("/v1/version").await["epoch"].as_str().unwrap().to_owned();
+        farm.owner = farm.get("/v1/version").await["owner"].as_str().unwrap().to_owned();
         farm
     }
 
@@ -49,7 +57,7 @@ impl RealFarm {
         let mut server = Command::new(binary(self.profile, "berth-server"));
         server.args(["--listen", &self.address, "--database", "data/berth.db"]);
         server.args(["--agent-listen", "unix:data/agent/agent.sock", "--agent-binary"]).arg(agent_binary());
-        server.args(&self.flags);
+        server.args(&self.flags).env("BERTH_LOG", self.log);
         server.current_dir(self.folder.path()).stdout(Stdio::null()).stderr(log);
         self.server = Some(server.spawn().expect("the server is built: run the tests with `just test`"));
         until("the server answers", async || self.try_get("/healthz").await.is_some()).await;
@@ -60,6 +68,13 @@ impl RealFarm {
         let mut server = self.server.take().expect("a server runs");
         server.kill().unwrap();
         server.wait().unwrap();
+    }
+
+    /// As `kill` does.
+    pub fn stop_server(&mut self) {
+        let mut server = self.server.take().expect("a server runs");
+        assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+        assert!(server.wait().unwrap().success(), "{}", self.log());
     }
 
     async fn try_get(&self, path: &str) -> Option<serde_json::Value> {
@@ -130,10 +145,10 @@ impl Drop for RealFarm {
             let _ = server.kill();
             let _ = server.wait();
         }
-        let label = format!("label=io.berth.owner={}", self.epoch);
+        let label = format!("label=io.berth.owner={}", self.owner);
         let ids = Command::new("docker").args(["ps", "-aq", "--filter", &label]).output();
         let ids = ids.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        if !self.epoch.is_empty() && !ids.trim().is_empty() {
+        if !self.owner.is_empty() && !ids.trim().is_empty() {
             let _ = Command::new("docker").args(["rm", "-f", "-v"]).args(ids.split_whitespace()).output();
         }
     }

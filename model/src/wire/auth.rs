@@ -30,7 +30,11 @@ pub struct AccountCreate {
     #[cfg_attr(feature = "schema", schema(value_type = Vec<SshKey>, max_items = 100))]
     pub ssh_keys: Vec<String>,
     /// Limits of its own; the server's defaults hold for what is left out.
-    #[serde(default, skip_serializing_if = "Quota::is_unlimited")]
+    #[serde(
+        default,
+        skip_serializing_if = "Quota::is_unlimited",
+        deserialize_with = "crate::object::needed"
+    )]
     pub quota: Quota,
 }
 
@@ -58,7 +62,7 @@ pub struct AccountPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Vec<SshKey>>))]
     pub ssh_keys: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::object::optional")]
     pub quota: Option<Quota>,
 }
 

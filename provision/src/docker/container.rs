@@ -76,7 +76,6 @@ pub(super) fn body(order: &Order, marks: Marks, port: u16, door: &Path) -> Conta
     ContainerCreateBody {
         hostname: Some(order.name.to_string()),
         image: Some(order.image.clone()),
-        env: Some(vec![format!("BERTH_JOIN_TOKEN={}", order.join_token)]),
         exposed_ports: Some(vec![SSH.to_owned()]),
         labels: Some(marks),
         host_config: Some(host_config(port, door)),

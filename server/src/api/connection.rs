@@ -2,6 +2,7 @@
 
 use super::Routes;
 use super::accept::{Limits, Seat};
+use super::events::Stop;
 use super::peer::Peer;
 use super::steady::Steady;
 use hyper::Request;
@@ -97,9 +98,11 @@ impl Connection {
     {
         let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
         let (peer, is_proxied, at_work) = (self.peer, self.is_proxied, at_work.clone());
+        let stop = Stop(self.stop.clone());
         service_fn(move |mut request: Request<Incoming>| {
             let peer = if is_proxied { peer.behind(request.headers()) } else { peer };
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(stop.clone());
             let (begun, answer) = (at_work.begin(), routes.call(request));
             async move {
                 let answer = answer.await;

@@ -4,7 +4,7 @@ use super::error::Fault;
 use super::path::decode;
 use super::route::Description;
 use model::phase::{MachineState, Phase};
-use model::{Labels, Timestamp};
+use model::{Labels, ReservationId, Timestamp};
 use serde::Deserialize;
 use serde::de::{IntoDeserializer, value::Error};
 use std::ops::RangeInclusive;
@@ -14,6 +14,9 @@ pub(super) const LIMITS: RangeInclusive<u32> = 1..=1000;
 pub(super) const LIMIT: u32 = 100;
 /// Seconds somebody may wait for an answer.
 pub(super) const WAITS: RangeInclusive<u32> = 0..=60;
+
+/// Of one value, but for labels, which may come many in one, and keys.
+const LONGEST: usize = 1024;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query(Vec<(String, String)>);
@@ -50,6 +53,13 @@ impl Query {
 
     pub(super) fn owned(&self, name: &str) -> Option<String> {
         self.text(name).map(str::to_owned)
+    }
+
+    pub(super) fn reservation(&self) -> Result<Option<String>, Fault> {
+        let odd = |_| Fault::field("reservation", "`reservation` must be the id of one");
+        let id =
+            self.text("reservation").map(|text| text.parse::<ReservationId>().map_err(odd)).transpose()?;
+        Ok(id.map(|id| id.to_string()))
     }
 
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Fault> {
@@ -120,6 +130,11 @@ fn pair(raw: &str) -> Result<(String, String), Fault> {
     match (read(name), read(value)) {
         (Some(name), Some(value)) if value.contains(char::is_control) => {
             Err(Fault::field(&name, format!("the value of `{}` has control characters", shown(&name))))
+        }
+        (Some(name), Some(value))
+            if !matches!(name.as_str(), "label" | "ssh_key") && value.chars().count() > LONGEST =>
+        {
+            Err(Fault::field(&name, format!("the value of `{}` is too long", shown(&name))))
         }
         (Some(name), Some(value)) => Ok((name, value)),
         (Some(name), None) => {

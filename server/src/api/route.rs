@@ -5,6 +5,7 @@ use super::answer::Answers;
 use super::auth::shown;
 use super::body::{Body, NoBody, Pieces};
 use super::error::{Failure, Fault};
+use super::events::Stop;
 use super::header::{idempotency_key, token};
 use super::parameter::Parameter;
 use super::path::{Segment, places};
@@ -91,6 +92,7 @@ struct Arrived {
     shown: Result<Shown, Refusal>,
     query: String,
     body: Pieces,
+    stop: Stop,
 }
 
 /// What a handler is given, beside who asks.
@@ -101,6 +103,8 @@ pub(super) struct Request<B = NoBody> {
     pub(super) key: Option<String>,
     pub(super) headers: HeaderMap,
     pub(super) body: B,
+    /// For what would go on for long.
+    pub(super) stop: Stop,
 }
 
 /// A route of which it is not said yet who answers. `W` is who asks, as the handler gets to know them.
@@ -249,8 +253,8 @@ impl<W: Send + 'static> Draft<W> {
                     let query = Query::parse(&arrived.query)?.known_to(&description)?;
                     let key = if description.is_keyed { idempotency_key(&arrived.headers)? } else { None };
                     let body = B::receive(&arrived.headers, arrived.body).await?;
-                    let (place, headers) = (arrived.place.0, arrived.headers);
-                    handler(who, Request { place, query, key, headers, body }).await
+                    let (place, headers, stop) = (arrived.place.0, arrived.headers, arrived.stop);
+                    handler(who, Request { place, query, key, headers, body, stop }).await
                 };
                 match outcome.await {
                     Ok(answer) => answer.respond(),
@@ -296,8 +300,9 @@ impl Route {
             .and(peer())
             .and(warp::query::raw().or(warp::any().map(String::new)).unify())
             .and(super::body::pieces())
-            .then(move |place, headers: HeaderMap, peer: Peer, query, body| {
-                let arrived = Arrived { place, shown: shown(peer, &headers), headers, query, body };
+            .and(warp::ext::get::<Stop>())
+            .then(move |place, headers: HeaderMap, peer: Peer, query, body, stop| {
+                let arrived = Arrived { place, shown: shown(peer, &headers), headers, query, body, stop };
                 let (app, label) = (app.clone(), label.clone());
                 let answer = handle(app.clone(), description.clone(), arrived);
                 async move {

@@ -1,5 +1,6 @@
 //! Accounts: made, changed, ended; and logging in.
 
+use super::machine::parse_cursor;
 use super::{App, Desk, Refusal, Shown};
 use crate::secret;
 use crate::store::{AccountChange, NewAccount, NewToken};
@@ -84,7 +85,8 @@ impl Desk {
         cursor: Option<String>,
         limit: u32,
     ) -> Result<Page<AccountView>, Refusal> {
-        let accounts = self.store.account_list(cursor, limit).await?;
+        let cursor = cursor.as_deref().map(parse_cursor::<AccountName>).transpose()?;
+        let accounts = self.store.account_list(cursor.map(|name| name.to_string()), limit).await?;
         let full = accounts.len() == limit as usize;
         let next = accounts.last().filter(|_| full).map(|account| account.name.to_string());
         Ok(Page { items: accounts.into_iter().map(|account| self.app.account_view(account)).collect(), next })

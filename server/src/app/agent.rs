@@ -38,7 +38,7 @@ impl App {
             return Err(Invalid::new("session", "use at most 64 letters, digits and `-`").into());
         }
         let hub = self.hub();
-        let generation = body.report.generation;
+        let generation = body.report.generation_of(hub.store.epoch());
         let (credential, fresh) = (secret::digest(credential), secret::challenge());
         let received = self.told().machine_report(credential, body, fresh, hub.clock.now()).await?;
         hub.heard(&received);

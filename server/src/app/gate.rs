@@ -5,11 +5,11 @@ use super::{App, Desk, Refusal};
 use crate::secret;
 use crate::store::Failure;
 use jiff::SignedDuration;
-use model::Timestamp;
 use model::audit::{Actor, Who};
 use model::auth::{Account, Bucket, Deed, Failures, Level, Quota, Scope, Token, TokenKind};
 use model::reservation::{Owner, Reservation};
 use model::ssh::Secret;
+use model::{AccountName, Timestamp};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +68,18 @@ pub(super) struct Caller {
     pub(super) account: Option<Account>,
     pub(super) scope: Scope,
     pub(super) token: Option<Token>,
+    /// Of the token.
+    digest: Option<String>,
     source: Option<String>,
+}
+
+/// What somebody was let in by, as it is now.
+pub(super) enum Proof {
+    Open,
+    /// The digest of a token.
+    Token(String),
+    /// An account by its name, and the hash of its password.
+    Password(AccountName, Option<String>),
 }
 
 pub(super) struct Gate {
@@ -222,7 +233,8 @@ impl App {
             }
             Some(Shows::Basic { account, password }) if is_locked => {
                 let account = self.verified(&account, password, network.as_deref(), true).await?;
-                Ok(Caller { account: Some(account), scope: Scope::default(), token: None, source })
+                let (scope, token, digest) = (Scope::default(), None, None);
+                Ok(Caller { account: Some(account), scope, token, digest, source })
             }
             // Programs of this computer may have credentials left from elsewhere.
             None | Some(Shows::Basic { .. }) => match is_local {
@@ -236,7 +248,8 @@ impl App {
 
     async fn by_token(&self, token: Secret, source: Option<String>) -> Result<Caller, Refusal> {
         let now = self.hub().clock.now();
-        let found = self.hub().store.credential(secret::digest(token.expose()), now).await?;
+        let digest = secret::digest(token.expose());
+        let found = self.hub().store.credential(digest.clone(), now).await?;
         let (account, token) = found.ok_or_else(|| {
             Refusal::Unauthorised(
                 "this token is unknown, revoked or expired, or its account is disabled: log in again"
@@ -248,13 +261,44 @@ impl App {
             let (store, id) = (self.hub().store.clone(), token.id);
             tokio::spawn(async move { store.token_used(id, now).await });
         }
-        Ok(Caller { account: Some(account), scope: token.scope.clone(), token: Some(token), source })
+        let (scope, digest) = (token.scope.clone(), Some(digest));
+        Ok(Caller { account: Some(account), scope, token: Some(token), digest, source })
+    }
+}
+
+impl Desk {
+    pub(super) async fn proof(&self) -> Result<Proof, Refusal> {
+        Ok(match (&self.caller.account, &self.caller.digest) {
+            (None, _) => Proof::Open,
+            (Some(_), Some(digest)) => Proof::Token(digest.clone()),
+            (Some(account), None) => {
+                let found = self.store.account_known_as(account.name.as_str()).await?;
+                Proof::Password(account.name.clone(), found.and_then(|(_, hash)| hash))
+            }
+        })
+    }
+
+    /// Whether somebody who stays for long would be let in again.
+    pub(super) async fn may_still(&self, proof: &Proof, deed: Deed) -> Result<bool, Refusal> {
+        let (store, now) = (&self.store, self.hub().clock.now());
+        let account = match proof {
+            Proof::Open => return Ok(!self.app.is_locked().await?),
+            Proof::Token(digest) => store.credential(digest.clone(), now).await?.map(|(account, _)| account),
+            Proof::Password(name, hash) => store
+                .account_known_as(name.as_str())
+                .await?
+                .filter(|(account, stored)| account.disabled_at.is_none() && stored == hash)
+                .map(|(account, _)| account),
+        };
+        let same =
+            account.filter(|account| self.caller.account.as_ref().is_some_and(|was| was.id == account.id));
+        Ok(same.is_some_and(|account| deed.is_allowed(account.role, &self.caller.scope)))
     }
 }
 
 impl Caller {
     fn open(source: Option<String>) -> Self {
-        Self { account: None, scope: Scope::default(), token: None, source }
+        Self { account: None, scope: Scope::default(), token: None, digest: None, source }
     }
 
     pub(super) fn actor(&self) -> Actor {

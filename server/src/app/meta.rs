@@ -16,7 +16,8 @@ const STUCK_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 impl App {
     pub fn version(&self) -> Version {
-        Version { version: env!("CARGO_PKG_VERSION").to_owned(), epoch: self.hub().store.epoch() }
+        let (epoch, owner) = (self.hub().store.epoch(), self.hub().store.owner());
+        Version { version: env!("CARGO_PKG_VERSION").to_owned(), epoch, owner }
     }
 
     pub async fn health(&self) -> Result<Health, Refusal> {

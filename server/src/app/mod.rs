@@ -3,6 +3,7 @@
 mod access;
 mod account;
 mod agent;
+mod follow;
 mod gate;
 mod machine;
 mod meta;
@@ -12,10 +13,12 @@ mod reservation;
 mod token;
 mod view;
 
+pub use follow::News;
 pub use gate::{GateSettings, Quotas, Shown, Shows};
 
 use crate::reconcile::Hub;
 use crate::store::{Failure, Key, Store};
+use follow::Followers;
 use gate::{Caller, Gate};
 use jiff::SignedDuration;
 use model::allocate::Shortage;
@@ -31,6 +34,7 @@ pub struct App(Arc<Parts>);
 struct Parts {
     hub: Arc<Hub>,
     gate: Gate,
+    followers: Followers,
 }
 
 /// What the API does for somebody who was let in. What they change is recorded as their doing.
@@ -43,7 +47,7 @@ pub struct Desk {
 
 impl App {
     pub fn new(hub: Arc<Hub>, gate: GateSettings) -> Self {
-        Self(Arc::new(Parts { hub, gate: Gate::new(gate) }))
+        Self(Arc::new(Parts { hub, gate: Gate::new(gate), followers: Followers::default() }))
     }
 
     fn hub(&self) -> &Hub {
@@ -52,6 +56,10 @@ impl App {
 
     fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+
+    fn followers(&self) -> &Followers {
+        &self.0.followers
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 /// The largest pool.
 const MOST: u32 = 10_000;
+const LONGEST_IMAGE: usize = 255;
 /// How long what somebody has said of losses holds.
 const ACCEPTED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
@@ -23,6 +24,9 @@ impl Desk {
         }
         if !["docker", "simulated"].contains(&body.provider.as_str()) {
             return Err(Invalid::new("provider", "must be `docker` or `simulated`").into());
+        }
+        if body.image.chars().any(char::is_control) || body.image.chars().count() > LONGEST_IMAGE {
+            return Err(Invalid::new("image", "is no name of an image").into());
         }
         if body.provider == "docker" && body.image.is_empty() {
             return Err(Invalid::new("image", "name one, such as `berth-debian`").into());

@@ -10,7 +10,7 @@ use model::breaker::Breaker;
 use model::pool::{Pool, Step, plan};
 use model::{MachineId, PoolName};
 use provision::{Order, Provider};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
@@ -158,8 +158,12 @@ async fn round(
     let members = store.pool_members(pool.name.clone()).await.map_err(worded)?;
     let listed = provider.list_owned(&pool.name).await.map_err(|error| error.to_string())?;
     let now = hub.clock.now();
+    let known: HashSet<MachineId> = members.iter().map(|member| member.id).collect();
+    // Somebody may be on machines that were made after the backup was.
+    let is_ours =
+        |id: &MachineId, made| known.contains(id) || hub.store.restored_at().is_none_or(|at| made > at);
+    let listed: Vec<_> = listed.into_iter().filter(|one| is_ours(&one.id, one.created_at)).collect();
     let mut steps = plan(pool.size, &members, &listed, now);
-    let known = members.iter().map(|member| member.id).collect();
     let tripped = breaker.check(&mut steps, &known, pool.losses_accepted_until, now);
     let crowded = members.iter().filter(|member| !member.retired).count() > pool.size as usize;
     let outcome = match (steps.is_empty(), crowded) {

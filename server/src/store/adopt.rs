@@ -179,6 +179,7 @@ impl Store {
         report: Report,
         now: Timestamp,
     ) -> Result<Received, Failure> {
+        let epoch = self.epoch;
         self.write(move |conn| {
             if of(conn, id)?.is_some_and(|adoption| adoption.stage == Stage::Releasing) {
                 wish(conn, id, None, None)?;
@@ -186,7 +187,7 @@ impl Store {
                 speaks_for(conn, id, None)?;
                 note(conn, id, "machine.agent_released", "", now)?;
             }
-            receive_visit(conn, id, &report, now)
+            receive_visit(conn, epoch, id, &report, now)
         })
         .await
     }

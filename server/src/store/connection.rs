@@ -50,6 +50,10 @@ impl Connector {
         Self { url }
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Whether several servers may share this one.
     pub(crate) fn is_shared(&self) -> bool {
         is_postgres(&self.url)

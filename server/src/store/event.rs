@@ -135,26 +135,65 @@ impl Store {
         filter: EventFilter,
         limit: u32,
     ) -> Result<Vec<EventView>, Failure> {
+        self.read(move |conn| list(conn, after, filter, limit)).await
+    }
+
+    /// The number of the last event.
+    pub async fn event_last(&self) -> Result<i64, Failure> {
+        self.read(last).await
+    }
+
+    /// Events after `seq`, and the number after which there may be more: what lies between is not for this filter.
+    pub async fn event_news(
+        &self,
+        after: i64,
+        filter: EventFilter,
+        limit: u32,
+    ) -> Result<(Vec<EventView>, i64), Failure> {
         self.read(move |conn| {
-            let mut query = event::table.filter(event::seq.gt(after)).into_boxed();
-            if let Some(machine) = filter.machine {
-                query = query.filter(event::machine.eq(machine));
-            }
-            if let Some(reservation) = filter.reservation {
-                query = query.filter(event::reservation.eq(reservation));
-            }
-            if let Some(actor) = filter.actor {
-                query = query.filter(event::actor.eq(actor));
-            }
-            if let Some(kind) = filter.kind {
-                query = query.filter(event::kind.eq(kind.clone()).or(event::kind.like(format!("{kind}.%"))));
-            }
-            let rows =
-                query.order(event::seq).limit(i64::from(limit)).select(EventRow::as_select()).load(conn)?;
-            Ok(readable(rows.into_iter().map(EventRow::into_view)))
+            // Before the list: what is written meanwhile comes with the next one.
+            let last = last(conn)?;
+            let events = list(conn, after, filter, limit)?;
+            let seen = events.last().map_or(after, |event| event.seq);
+            let is_all = events.len() < limit as usize;
+            Ok((events, if is_all { seen.max(last) } else { seen }))
         })
         .await
     }
+}
+
+fn last(conn: &mut Conn) -> Result<i64, Failure> {
+    let last: Option<i64> = event::table.select(diesel::dsl::max(event::seq)).first(conn)?;
+    Ok(last.unwrap_or_default())
+}
+
+fn list(conn: &mut Conn, after: i64, filter: EventFilter, limit: u32) -> Result<Vec<EventView>, Failure> {
+    let mut query = event::table.filter(event::seq.gt(after)).into_boxed();
+    if let Some(machine) = filter.machine {
+        query = query.filter(event::machine.eq(machine));
+    }
+    if let Some(reservation) = filter.reservation {
+        query = query.filter(event::reservation.eq(reservation));
+    }
+    if let Some(actor) = filter.actor {
+        query = query.filter(event::actor.eq(actor));
+    }
+    if let Some(kind) = filter.kind {
+        query = query.filter(event::kind.eq(kind.clone()).or(event::kind.like(format!("{kind}.%"))));
+    }
+    let rows = query.order(event::seq).limit(i64::from(limit)).select(EventRow::as_select()).load(conn)?;
+    Ok(readable(rows.into_iter().map(EventRow::into_view)))
+}
+
+/// Events after `after`, oldest first; one that cannot be read is an error.
+pub(crate) fn event_page(conn: &mut Conn, after: i64, limit: u32) -> Result<Vec<EventView>, Failure> {
+    let rows: Vec<EventRow> = event::table
+        .filter(event::seq.gt(after))
+        .order(event::seq)
+        .limit(i64::from(limit))
+        .select(EventRow::as_select())
+        .load(conn)?;
+    rows.into_iter().map(EventRow::into_view).collect()
 }
 
 impl EventRow {

@@ -261,6 +261,7 @@ pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result
         challenge: None,
         has_returned: 0,
         quarantined: None,
+        follows: "[]".to_owned(),
     };
     diesel::insert_into(machine::table).values(row.clone()).execute(conn)?;
     if let Some((digest, expires_at)) = new.join {
@@ -370,7 +371,7 @@ pub(crate) fn spec_of(conn: &mut Conn, epoch: Epoch, row: &MachineRow) -> Result
         .load::<(AssignmentRow, ReservationRow)>(conn)?;
     let uids = text::<Uids>("machine.uids", &row.uids)?.range();
     let accounts = live.into_iter().map(account_spec).collect::<Result<_, _>>()?;
-    Ok(Spec { epoch, generation: row.generation as u64, uids, accounts })
+    Ok(Spec { epoch, generation: row.generation as u64, uids, accounts, follows: row.formers()? })
 }
 
 fn account_spec((seat, reservation): (AssignmentRow, ReservationRow)) -> Result<AccountSpec, Failure> {

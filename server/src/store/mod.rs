@@ -5,6 +5,7 @@
 
 mod account;
 mod adopt;
+mod backup;
 mod choose;
 mod claim;
 mod cleaning;
@@ -18,6 +19,7 @@ mod pool;
 mod replace;
 mod report;
 mod reservation;
+mod restore;
 mod row;
 mod schema;
 mod silence;
@@ -26,6 +28,7 @@ mod ssh;
 mod writer;
 
 pub use account::{AccountChange, NewAccount, NewToken};
+pub use backup::{Copied, backup};
 pub use claim::{Claim, Thing};
 pub(crate) use connection::Conn;
 pub use connection::claim;
@@ -36,6 +39,7 @@ pub use machine::{MachineChange, NewMachine};
 pub use replace::GiveUp;
 pub use report::{Received, Seen};
 pub use reservation::{Key, NewReservation};
+pub use restore::{Restored, restore};
 pub use row::StoredAccount;
 pub use silence::Silence;
 pub use ssh::{Access, HostKeyChange, Itinerary, NewAccess};
@@ -49,6 +53,7 @@ use model::auth::OverQuota;
 use model::{Epoch, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Why a fact was not written or read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -108,6 +113,8 @@ pub struct Store {
     /// Under which the changes are made, if under any.
     claim: Option<Arc<Claim>>,
     epoch: Epoch,
+    owner: Epoch,
+    restored_at: Option<Timestamp>,
     /// A machine not heard of for longer is unreachable.
     ttl: Duration,
     /// Whose doing the changes are that are made through this one.
@@ -120,11 +127,11 @@ impl Store {
         let connector = connection::Connector::new(url);
         connector.migrate()?;
         let readers = connection::readers(connector.clone())?;
-        let epoch = epoch_of(&connector, now)?;
+        let Identity { epoch, owner, restored_at } = identity(&connector, now)?;
         let line = Arc::<line::Line>::default();
         let writer = writer::Writer::start(connector.clone(), line.clone(), hook)?;
         let (claims, claim, actor) = (Arc::default(), None, Arc::default());
-        Ok(Self { connector, writer, readers, line, claims, claim, epoch, ttl, actor })
+        Ok(Self { connector, writer, readers, line, claims, claim, epoch, owner, restored_at, ttl, actor })
     }
 
     /// The same, for somebody's changes.
@@ -136,8 +143,23 @@ impl Store {
         self.epoch
     }
 
+    /// Marks what providers made for this database; it stays when the database is restored.
+    pub fn owner(&self) -> Epoch {
+        self.owner
+    }
+
+    /// What was made before then may be known to nobody.
+    pub fn restored_at(&self) -> Option<Timestamp> {
+        self.restored_at
+    }
+
     pub fn ttl(&self) -> Duration {
         self.ttl
+    }
+
+    /// Changes after every commit of this server; another one's are not seen.
+    pub fn committed(&self) -> watch::Receiver<()> {
+        self.writer.committed()
     }
 
     async fn write<T: Send + 'static>(
@@ -167,25 +189,42 @@ impl Store {
     }
 }
 
-/// The database's own id, made with it.
-fn epoch_of(connector: &connection::Connector, now: Timestamp) -> Result<Epoch, Failure> {
-    let failed = |why: String| Failure::Unavailable(format!("cannot read the database's epoch: {why}"));
-    let mut conn = connector.open().map_err(|error| failed(error.to_string()))?;
+/// Where the database's own id is in `meta`; the first one that it had, and since when it has another.
+const EPOCH: &str = "epoch";
+const OWNER: &str = "owner";
+const RESTORED_AT: &str = "restored_at";
+
+struct Identity {
+    epoch: Epoch,
+    owner: Epoch,
+    restored_at: Option<Timestamp>,
+}
+
+fn identity(connector: &connection::Connector, now: Timestamp) -> Result<Identity, Failure> {
+    let mut conn = connector
+        .open()
+        .map_err(|error| Failure::Unavailable(format!("cannot read the database's epoch: {error}")))?;
     connection::begin(&mut conn)?;
-    let found: Option<String> =
-        schema::meta::table.find("epoch").select(schema::meta::value).first(&mut conn).optional()?;
-    let epoch = match found {
-        Some(text) => text.parse().map_err(|_| failed(format!("`{text}` is none")))?,
+    let epoch = match meta(&mut conn, EPOCH)? {
+        Some(epoch) => epoch,
         None => {
             let epoch = Epoch::new(now);
             diesel::insert_into(schema::meta::table)
-                .values((schema::meta::key.eq("epoch"), schema::meta::value.eq(epoch.to_string())))
+                .values((schema::meta::key.eq(EPOCH), schema::meta::value.eq(epoch.to_string())))
                 .execute(&mut conn)?;
             epoch
         }
     };
+    let owner = meta(&mut conn, OWNER)?.unwrap_or(epoch);
+    let restored_at = meta(&mut conn, RESTORED_AT)?;
     connection::commit(&mut conn)?;
-    Ok(epoch)
+    Ok(Identity { epoch, owner, restored_at })
+}
+
+fn meta<T: std::str::FromStr>(conn: &mut Conn, key: &str) -> Result<Option<T>, Failure> {
+    let found: Option<String> =
+        schema::meta::table.find(key).select(schema::meta::value).first(conn).optional()?;
+    found.map(|found| row::text("meta.value", &found)).transpose()
 }
 
 #[cfg(test)]

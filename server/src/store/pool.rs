@@ -8,6 +8,7 @@ use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use jiff::SignedDuration;
 use model::pool::{AfterUse, Member, Pool, Seat};
+use model::session::Quarantine;
 use model::{Labels, MachineId, PoolName, Timestamp};
 use std::collections::HashMap;
 
@@ -159,18 +160,23 @@ fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
 fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
     let of_pool = machine::pool.eq(name.as_str()).and(machine::gone_at.is_null());
     let seats = seats(conn, name)?;
-    let rows: Vec<(String, Option<i64>, Option<String>)> = machine::table
+    type Row = (String, Option<i64>, Option<String>, Option<String>);
+    let rows: Vec<Row> = machine::table
         .filter(of_pool)
         .order(machine::id)
-        .select((machine::id, machine::retired_at, machine::incarnation))
+        .select((machine::id, machine::retired_at, machine::incarnation, machine::quarantined))
         .load(conn)?;
     rows.into_iter()
-        .map(|(id, retired_at, incarnation)| {
+        .map(|(id, retired_at, incarnation, quarantined)| {
+            // Somebody may be on it whom the backup does not know.
+            let is_restored = quarantined.as_deref() == Some(Quarantine::Restored.name());
+            let seat = seats.get(&id);
             Ok(Member {
                 id: text("machine.id", &id)?,
                 retired: retired_at.is_some(),
                 // One that stays is held as long as its seat is open, whatever becomes of it then.
-                held: seats.get(&id).is_some_and(|seat| retired_at.is_none() || seat.holds()),
+                held: (is_restored && retired_at.is_none())
+                    || seat.is_some_and(|seat| retired_at.is_none() || seat.holds()),
                 enrolled: incarnation.is_some(),
             })
         })

@@ -3,6 +3,7 @@
 use super::cleaning::{self, words};
 use super::event::{About, record};
 use super::machine::{held, news, refuse_gone};
+use super::restore;
 use super::row::{AssignmentRow, MachineRow, ReservationRow, micros, text, to_json};
 use super::schema::{assignment, machine};
 use super::sql::Value::{Number, NumberOrNull, Text, TextOrNull};
@@ -15,7 +16,7 @@ use model::report::{AccountState, Report};
 use model::session::{Claim, Quarantine, Verdict};
 use model::spec::Spec;
 use model::wire::SyncRequest;
-use model::{AssignmentId, Incarnation, MachineId, ReservationId, Timestamp};
+use model::{AssignmentId, Epoch, Incarnation, MachineId, ReservationId, Timestamp};
 
 /// What a report came to.
 #[derive(Debug)]
@@ -60,9 +61,9 @@ impl Store {
             let mut row = machine_of(conn, &credential, request.incarnation)?;
             refuse_gone(&row)?;
             let mut received = Received::nothing(&row)?;
-            hear(conn, &mut row, &request, fresh, &mut received, now)?;
+            hear(conn, epoch, &mut row, &request, fresh, &mut received, now)?;
             if received.challenge.is_none() {
-                received.spec = news(conn, epoch, &row, request.report.generation)?;
+                received.spec = news(conn, epoch, &row, request.report.generation_of(epoch))?;
             }
             Ok(received)
         })
@@ -87,15 +88,14 @@ impl Received {
 /// Whether a letter counts, before what it says.
 fn hear(
     conn: &mut Conn,
+    epoch: Epoch,
     row: &mut MachineRow,
     request: &SyncRequest,
     fresh: u64,
     received: &mut Received,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    if row.quarantined.is_some() {
-        let values = &[Number(micros(now)), Text(&row.id)];
-        execute(conn, "UPDATE machine SET seen_at = ? WHERE id = ?", values)?;
+    if is_set_apart(conn, epoch, row, &request.report, now)? {
         return Ok(());
     }
     let mut claim = row.claim();
@@ -107,8 +107,24 @@ fn hear(
             Ok(())
         }
         Verdict::Cloned => quarantine(conn, row, Quarantine::Cloned, "", now),
-        Verdict::Counts => receive(conn, row, &claim, &request.report, received, now),
+        Verdict::Counts => receive(conn, epoch, row, &claim, &request.report, received, now),
     }
+}
+
+/// Nothing it says counts; only that it says something.
+fn is_set_apart(
+    conn: &mut Conn,
+    epoch: Epoch,
+    row: &mut MachineRow,
+    report: &Report,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    if row.quarantined.is_none() || restore::take_over(conn, epoch, row, report, now)? {
+        return Ok(false);
+    }
+    let values = &[Number(micros(now)), Text(&row.id)];
+    execute(conn, "UPDATE machine SET seen_at = ? WHERE id = ?", values)?;
+    Ok(true)
 }
 
 fn quarantine(
@@ -133,13 +149,17 @@ fn quarantine(
 /// How a report shows that this database is older than what it has told.
 fn ahead(
     conn: &mut Conn,
+    epoch: Epoch,
     row: &MachineRow,
     report: &Report,
     held: Option<&str>,
-) -> QueryResult<Option<String>> {
-    if report.generation > row.generation as u64 {
-        let (seen, known) = (report.generation, row.generation);
-        return Ok(Some(format!("it has seen generation {seen}, and {known} is the newest here")));
+) -> Result<Option<(Quarantine, String)>, Failure> {
+    let known = restore::known(epoch, row, report)?;
+    let newest = known.unwrap_or(row.generation as u64);
+    let why = if known.is_some() { Quarantine::Restored } else { Quarantine::Ahead };
+    if report.generation > newest {
+        let seen = report.generation;
+        return Ok(Some((why, format!("it has seen generation {seen}, and {newest} is the newest here"))));
     }
     let ready = report.accounts.iter().filter(|account| account.state == AccountState::Ready);
     for account in ready {
@@ -149,7 +169,7 @@ fn ahead(
         }
         let known: i64 = assignment::table.find(&id).count().get_result(conn)?;
         if known == 0 {
-            return Ok(Some(format!("account `{}` is on it, and unknown here", account.name)));
+            return Ok(Some((why, format!("account `{}` is on it, and unknown here", account.name))));
         }
     }
     Ok(None)
@@ -169,6 +189,7 @@ fn machine_of(conn: &mut Conn, credential: &str, incarnation: Incarnation) -> Re
 /// The report of a visit: we asked for it ourselves, of a machine whose key is pinned.
 pub(crate) fn receive_visit(
     conn: &mut Conn,
+    epoch: Epoch,
     id: MachineId,
     report: &Report,
     now: Timestamp,
@@ -176,15 +197,16 @@ pub(crate) fn receive_visit(
     let mut row: MachineRow =
         machine::table.find(id.to_string()).select(MachineRow::as_select()).first(conn)?;
     let mut received = Received::nothing(&row)?;
-    if row.gone_at.is_none() && row.quarantined.is_none() {
+    if row.gone_at.is_none() && !is_set_apart(conn, epoch, &mut row, report, now)? {
         let claim = row.claim();
-        receive(conn, &mut row, &claim, report, &mut received, now)?;
+        receive(conn, epoch, &mut row, &claim, report, &mut received, now)?;
     }
     Ok(received)
 }
 
 fn receive(
     conn: &mut Conn,
+    epoch: Epoch,
     row: &mut MachineRow,
     claim: &Claim,
     report: &Report,
@@ -193,14 +215,14 @@ fn receive(
 ) -> Result<(), Failure> {
     let held = held(conn, &row.id)?;
     let held_id = held.as_ref().map(|(seat, _)| seat.id.clone());
-    if let Some(why) = ahead(conn, row, report, held_id.as_deref())? {
-        return quarantine(conn, row, Quarantine::Ahead, &why, now);
+    if let Some((quarantined, why)) = ahead(conn, epoch, row, report, held_id.as_deref())? {
+        return quarantine(conn, row, quarantined, &why, now);
     }
     received.cleaned = cleaning::keep(conn, &row.id, &report.cleanings)?;
     let heard = report.cleanings.iter().take(cleaning::MOST_AT_ONCE);
     let ended = heard.filter(|cleaning| cleaning.ended_at.is_some());
     received.kept = ended.map(|cleaning| cleaning.assignment).collect();
-    let current = report.generation as i64 == row.generation;
+    let current = report.generation_of(epoch) as i64 == row.generation;
     if current && row.seen_generation != row.generation {
         let of = held.as_ref().map(|(_, of)| text("reservation.id", &of.id)).transpose()?;
         received.seen.push(Seen::Settled(of));

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 
 const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Where in `meta` the fleet's next UID is.
-const FLEET_UID: &str = "next_fleet_uid";
+pub(crate) const FLEET_UID: &str = "next_fleet_uid";
 
 pub struct NewReservation {
     /// Whose it is to be, and what that account may have.

@@ -8,6 +8,7 @@ use model::machine::{Holding, Machine, SetAside};
 use model::report::Facts;
 use model::reservation::{Assignment, EndedBy, Owner, Reservation};
 use model::session::{Claim, Quarantine};
+use model::spec::Former;
 use model::ssh::Ssh;
 use model::wire::CouldLogIn;
 use model::{GroupName, Timestamp};
@@ -44,6 +45,8 @@ pub(crate) struct MachineRow {
     pub challenge: Option<i64>,
     pub has_returned: i64,
     pub quarantined: Option<String>,
+    /// What the database was before, as JSON.
+    pub follows: String,
 }
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -143,6 +146,10 @@ impl MachineRow {
 
     pub(crate) fn quarantine(&self) -> Result<Option<Quarantine>, Failure> {
         self.quarantined.as_deref().map(|name| text("machine.quarantined", name)).transpose()
+    }
+
+    pub(crate) fn formers(&self) -> Result<Vec<Former>, Failure> {
+        json("machine.follows", &self.follows)
     }
 
     pub(crate) fn into_machine(self, holding: Option<Holding>, ssh: Option<Ssh>) -> Result<Machine, Failure> {

@@ -48,6 +48,7 @@ diesel::table! {
         challenge -> Nullable<BigInt>,
         has_returned -> BigInt,
         quarantined -> Nullable<Text>,
+        follows -> Text,
     }
 }
 diesel::table! {

@@ -102,9 +102,10 @@ impl Store {
         report: Report,
         now: Timestamp,
     ) -> Result<Received, Failure> {
+        let epoch = self.epoch;
         self.write(move |conn| {
             tried(conn, id, 0, None, now)?;
-            receive_visit(conn, id, &report, now)
+            receive_visit(conn, epoch, id, &report, now)
         })
         .await
     }

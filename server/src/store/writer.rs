@@ -10,7 +10,7 @@ use diesel::result::Error as DieselError;
 use model::audit::Actor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 const MOST_PER_COMMIT: usize = 256;
 const MOST_WAITING: usize = 4096;
@@ -31,6 +31,7 @@ pub enum CommitSide {
 #[derive(Clone)]
 pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
+    committed: watch::Receiver<()>,
 }
 
 impl Writer {
@@ -41,12 +42,18 @@ impl Writer {
     ) -> Result<Self, Failure> {
         let conn = open(&connector, &line)?;
         let (jobs, queue) = mpsc::channel(MOST_WAITING);
-        let thread = Thread { connector, line, conn: Some(conn), queue, commits: 0, hook };
+        let (commit, committed) = watch::channel(());
+        let thread = Thread { connector, line, conn: Some(conn), queue, commits: 0, commit, hook };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || thread.run())
             .map_err(|error| Failure::Unavailable(format!("cannot start the writer: {error}")))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, committed })
+    }
+
+    /// Changes after every commit.
+    pub(crate) fn committed(&self) -> watch::Receiver<()> {
+        self.committed.clone()
     }
 
     /// Returns only after the commit: what was acknowledged is durable.
@@ -80,6 +87,7 @@ struct Thread {
     conn: Option<Conn>,
     queue: mpsc::Receiver<Job>,
     commits: u64,
+    commit: watch::Sender<()>,
     hook: Option<CommitHook>,
 }
 
@@ -120,6 +128,7 @@ impl Thread {
         };
         if outcome.is_ok() {
             self.conn = Some(conn);
+            self.commit.send_replace(());
             self.call_hook(CommitSide::After)?;
         }
         for reply in replies {

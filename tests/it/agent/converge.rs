@@ -6,7 +6,7 @@ use agent::Moment;
 use agent::converge::converge;
 use model::cleaning::Residue;
 use model::report::{AccountState, Report};
-use model::spec::{AccountSpec, Spec};
+use model::spec::{AccountSpec, Former, Spec};
 use playbooks::fake::{FakeHome, World};
 use playbooks::{Db, FakeHost, Host, Litter};
 
@@ -238,6 +238,29 @@ fn another_database_deletes_nothing() {
     assert_eq!((report.generation, states(&report)), (1, vec![&AccountState::Ready]));
     assert!(report.problems[0].contains("speaks for database"));
     assert!(bench.has_alice());
+}
+
+#[test]
+fn a_restored_database_is_obeyed_if_it_knows_all_that_was_told() {
+    let restored = |known, generation| Spec {
+        epoch: id(99).parse().unwrap(),
+        follows: vec![Former { epoch: id(1).parse().unwrap(), generation: known }],
+        ..spec(generation, vec![])
+    };
+    let mut bench = Bench::new();
+    bench.converge(Some(spec(2, vec![account(66_000)])));
+    let report = bench.converge(Some(restored(1, 9)));
+    assert_eq!((report.generation, states(&report)), (2, vec![&AccountState::Ready]));
+    assert!(report.problems[0].contains("was told more (generation 2) than the backup knows (1)"));
+    assert!(bench.has_alice());
+    let report = bench.converge(Some(restored(2, 3)));
+    assert_eq!(
+        (report.generation, report.epoch, report.accounts.len()),
+        (3, Some(id(99).parse().unwrap()), 0)
+    );
+    assert!(!bench.has_alice());
+    let late = bench.converge(Some(spec(4, vec![account(66_001)])));
+    assert!(late.generation == 3 && late.problems[0].contains("speaks for database"), "there is no way back");
 }
 
 #[test]

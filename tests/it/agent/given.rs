@@ -16,7 +16,7 @@ pub(crate) fn id(number: u32) -> String {
 }
 
 pub(crate) fn spec(generation: u64, accounts: Vec<AccountSpec>) -> Spec {
-    Spec { epoch: id(1).parse().unwrap(), generation, uids: UidRange::default(), accounts }
+    Spec { epoch: id(1).parse().unwrap(), generation, uids: UidRange::default(), accounts, follows: vec![] }
 }
 
 /// `alice` for an hour.
