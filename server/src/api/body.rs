@@ -177,7 +177,8 @@ fn text_length(body: &[u8]) -> usize {
 fn whole(token: &[u8]) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let text = std::str::from_utf8(token).ok().filter(|text| text.contains(['.', 'e', 'E']))?;
-    let number: f64 = text.parse().ok()?;
+    // By JSON's own rules: `01.0` and `1.` are none.
+    let number: f64 = serde_json::from_str(text).ok()?;
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
@@ -254,7 +255,14 @@ mod tests {
     fn whole_numbers_are_whole_however_they_are_written() {
         let read = |text: &str| String::from_utf8(whole_numbers(text.as_bytes())).unwrap();
         assert_eq!(read(r#"{"a":2.0,"b":[-1e3, 5]}"#), r#"{"a":2,"b":[-1000, 5]}"#);
-        for same in [r#"{"a":"2.0 \" 3.0"}"#, r#"{"a":0.5}"#, r#"{"a":1e300}"#, r#"{"a":"2.0"#, "{\"a\":-}"] {
+        for same in [
+            r#"{"a":"2.0 \" 3.0"}"#,
+            r#"{"a":0.5}"#,
+            r#"{"a":1e300}"#,
+            r#"{"a":"2.0"#,
+            "{\"a\":-}",
+            "[1.,01.0]",
+        ] {
             assert_eq!(read(same), same);
         }
         assert!(parse::<MachineCreate>(br#"{"name":"a","host":"b","port":22.0}"#).is_ok());

@@ -17,7 +17,7 @@ use model::wire::{
 };
 use model::{GroupName, Timestamp, duration};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::net::IpAddr;
 use warp::http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN};
 use warp::http::{HeaderMap, StatusCode};
@@ -50,6 +50,7 @@ pub fn body(bytes: &[u8]) {
 /// What was read, and that it is sent as something that reads the same. What cannot be read is the sender's fault.
 fn same_again<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let read: T = body::parse(bytes).map_err(is_theirs).ok()?;
+    assert!(serde_json::from_slice::<IgnoredAny>(bytes).is_ok(), "no JSON, and taken for some");
     let sent = serde_json::to_vec(&read).expect("what was read is sent");
     let again: T = body::parse(&sent).unwrap_or_else(|fault| panic!("{fault:?}"));
     assert_eq!(serde_json::to_vec(&again).ok(), Some(sent));
