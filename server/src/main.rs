@@ -39,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[allow(clippy::print_stdout, reason = "it is for people on a terminal")]
 fn without_serving(command: Command, database: &str) -> anyhow::Result<()> {
     match command {
         Command::Backup { file } => {

@@ -1,6 +1,7 @@
 //! Secrets that would be recognised anywhere go in by every door, and are looked for everywhere: in logs that hold all there
 //! is to say, files, answers, command lines and environments. They are found where they belong and nowhere else.
 
+use model::ssh::Secret;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs;
@@ -111,11 +112,11 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// Files below these folders that hold this text.
+/// Files below these folders that hold this text, which is looked for without a command line that has it.
 fn files_with(text: &str, folders: &[PathBuf]) -> Vec<String> {
     let mut grep = Command::new("grep");
-    grep.args(["-rlaF", "--devices=skip", "-e", text]).args(folders.iter().filter(|folder| folder.exists()));
-    String::from_utf8_lossy(&grep.output().unwrap().stdout).lines().map(str::to_owned).collect()
+    grep.args(["-rlaF", "--devices=skip", "-f", "-"]).args(folders.iter().filter(|folder| folder.exists()));
+    String::from_utf8_lossy(&given(&mut grep, text.as_bytes()).stdout).lines().map(str::to_owned).collect()
 }
 
 /// Where somebody who is on a machine may look.
@@ -129,7 +130,7 @@ async fn own_machine(farm: &RealFarm, client: &mut Client) -> Container {
     let script = "mkdir -p /run/sshd; touch /run/up; until [ -s /root/token ]; do sleep 0.1; done; \
                   exec /usr/local/sbin/berth-agent run --server unix:/run/berth/agent.sock \
                   --join-token-file /root/token 2>/root/agent.log";
-    let container = Container::with("berth-debian", &["-e", "RUST_LOG=trace", "-v", &door], script);
+    let container = Container::with("berth-debian", &["-e", "BERTH_LOG=trace", "-v", &door], script);
     let (status, made) =
         client.send("POST", "/v1/machines", json!({"name": "own", "host": "127.0.0.1"}).to_string()).await;
     assert_eq!(status, 201, "{made}");
@@ -151,13 +152,12 @@ async fn farm_is(farm: &RealFarm, client: &Client, machine: &str, state: &str) {
 }
 
 /// By a password, and by a key with `sudo`.
-async fn visited_machine(farm: &RealFarm, client: &mut Client) -> Sshd {
+async fn visited_machine(farm: &RealFarm, client: &mut Client, (key, public): (Secret, String)) -> Sshd {
     let sshd = Sshd::debian("");
     let (roots, ops, passphrase) =
         (client.secret("root"), client.secret("sudo"), client.secret("passphrase"));
     let lines = format!("root:{roots}\nop:{ops}\n");
     assert!(given(sshd.container.enter(&[]).arg("chpasswd"), lines.as_bytes()).status.success());
-    let (key, public) = key_pair("ed25519", &passphrase);
     let body = key.expose().lines().nth(2).unwrap().to_owned();
     client.secrets.push(("a private key".to_owned(), body));
     sshd.container.run(&format!(
@@ -178,7 +178,7 @@ async fn visited_machine(farm: &RealFarm, client: &mut Client) -> Sshd {
     farm_is(farm, client, "visited", "free").await;
     let by_password = json!({"ssh": {"user": "root", "password": wrong}}).to_string();
     assert_eq!(client.send("PATCH", "/v1/machines/visited", by_password).await.0, 200);
-    farm_is(farm, client, "visited", "unreachable").await;
+    until("it is told to the machine", async || sshd.count("Failed password for root") > 0).await;
     let by_password = json!({"ssh": {"user": "root", "password": roots}}).to_string();
     assert_eq!(client.send("PATCH", "/v1/machines/visited", by_password).await.0, 200);
     farm_is(farm, client, "visited", "free").await;
@@ -212,7 +212,7 @@ async fn accounts(farm: &RealFarm, client: &mut Client) {
         client.fails("/v1/accounts", body).await;
     }
     let change = json!({"password": users, "current_password": wrong}).to_string();
-    assert_eq!(client.send("PATCH", "/v1/me", change).await.0, 400);
+    assert_eq!(client.send("PATCH", "/v1/me", change).await.0, 422);
     let basic = |name: &str, password: &str| {
         client.http.get(format!("{}/v1/me", client.url)).basic_auth(name, Some(password))
     };
@@ -270,6 +270,8 @@ fn command_line(farm: &RealFarm, client: &Client, elsewhere: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_found_but_where_it_belongs() {
+    // What makes it is told the passphrase on its command line.
+    let key = key_pair("ed25519", &canary("passphrase"));
     let lookout = Lookout::begin();
     let elsewhere = tempfile::tempdir().unwrap();
     let mut farm = RealFarm::start_telling("debug", &["--bcrypt-cost", "10"], "trace").await;
@@ -280,7 +282,7 @@ async fn no_secret_is_found_but_where_it_belongs() {
     let pool = format!("can{}", std::process::id());
     farm.pool(&pool, "berth-debian", 1).await;
     accounts(&farm, &mut client).await;
-    let visited = visited_machine(&farm, &mut client).await;
+    let visited = visited_machine(&farm, &mut client, key).await;
     let id = reservations(&mut client).await;
     farm.kill_server();
     farm.start_server().await;
@@ -326,7 +328,9 @@ async fn no_secret_is_found_but_where_it_belongs() {
 
     let log = farm.log();
     let agents = fs::read_to_string(own.path("/root/agent.log")).unwrap();
-    assert!(log.contains("TRACE") && agents.contains("TRACE"), "all is told");
+    for (of, log) in [("the server", &log), ("the agent", &agents)] {
+        assert!(log.contains("DEBUG"), "{of} tells all");
+    }
     assert!(client.answers.contains("alice") && log.contains("enrolled"), "the right places are looked at");
     let hits = |secrets: &Secrets| -> Vec<String> {
         let mut hits = vec![];
