@@ -26,7 +26,13 @@ on_both_databases!(
 );
 
 /// Status and body of a request by somebody.
-async fn send(farm: &Farm, http: &Client, method: Method, path: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn send(
+    farm: &Farm,
+    http: &Client,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> (u16, Value) {
     let request = http.request(method, format!("{}{path}", farm.url()));
     let request = if body.is_null() { request } else { request.body(body.to_string()) };
     let answer = request.send().await.unwrap();

@@ -11,8 +11,3 @@ mod hostile;
 mod kills;
 mod links;
 mod traces;
-
-/// Whether the long forms are to be run, which take many minutes.
-fn is_long() -> bool {
-    std::env::var_os("BERTH_SOAK").is_some()
-}

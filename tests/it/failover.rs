@@ -10,17 +10,13 @@ mod together;
 mod visited;
 mod zeros;
 
+use crate::is_long;
 use load::Load;
 use pair::Pair;
 use sight::Sight;
 use tests::container::now;
 use tests::real::until;
 use zeros::{Fault, Zeros};
-
-/// Whether the long form is to be run, which takes many minutes.
-fn is_long() -> bool {
-    std::env::var_os("BERTH_SOAK").is_some()
-}
 
 /// Between two faults, so many reservations are acknowledged: a run with less load shows nothing.
 const BETWEEN_FAULTS: usize = 25;

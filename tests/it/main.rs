@@ -31,6 +31,11 @@ mod tidy;
 mod tls;
 mod visits;
 
+/// Whether long forms are to be run, which take many minutes.
+fn is_long() -> bool {
+    std::env::var_os("BERTH_SOAK").is_some()
+}
+
 /// Runs each story on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {
     ($($story:ident),* $(,)?) => {

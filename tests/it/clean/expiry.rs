@@ -1,7 +1,7 @@
 //! A thousand accounts on fifty machines end in the same second, and there is no server: each machine sees to it alone.
 //! All fifty share the cores of this one with whatever else is tested, so the short form makes do with fewer.
 
-use super::is_long;
+use crate::is_long;
 use model::Timestamp;
 use model::spec::AccountSpec;
 use std::collections::BTreeSet;

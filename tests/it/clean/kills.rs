@@ -1,8 +1,8 @@
 //! The agent is killed at its Nth system call, or that call fails: while it makes an account, and while it takes one
 //! away. Two visits later all is well, and nothing of anybody else's has changed.
 
-use super::is_long;
 use super::traces::look;
+use crate::is_long;
 use model::report::{AccountState, Report};
 use model::spec::{AccountSpec, Spec};
 use std::collections::BTreeMap;

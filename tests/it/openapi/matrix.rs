@@ -1,5 +1,6 @@
 //! Every operation of the document for everybody who may come: what is expected is what the document says.
 
+use crate::accounts::send;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -96,12 +97,12 @@ impl Scene {
         farm.lock().await;
         for name in ["user", "other"] {
             let body = json!({"name": name, "password": PASSWORD});
-            assert_eq!(send(&farm, &farm.http, Method::POST, "/v1/accounts", &body).await.0, 201);
+            assert_eq!(send(&farm, &farm.http, Method::POST, "/v1/accounts", body).await.0, 201);
         }
         let user = farm.log_in("user", PASSWORD).await.unwrap();
         let as_user = by(&user);
         let make = async |body: Value| {
-            let (status, made) = send(&farm, &as_user, Method::POST, "/v1/tokens", &body).await;
+            let (status, made) = send(&farm, &as_user, Method::POST, "/v1/tokens", body).await;
             assert_eq!(status, 201, "{made}");
             let text = |field: &str| made[field].as_str().unwrap().to_owned();
             (text("token"), text("id"))
@@ -110,10 +111,10 @@ impl Scene {
         farm.clock.advance(Duration::from_secs(61));
         let (revoked, token) = (make(json!({"name": "r"})).await, make(json!({"name": "t"})).await);
         let gone = format!("/v1/tokens/{}", revoked.1);
-        assert_eq!(send(&farm, &as_user, Method::DELETE, &gone, &Value::Null).await.0, 204);
+        assert_eq!(send(&farm, &as_user, Method::DELETE, &gone, Value::Null).await.0, 204);
         let narrow = make(json!({"name": "narrow", "machines": 1})).await;
         let asked = serde_json::to_value(ask("al", 1, 60)).unwrap();
-        let reservation = send(&farm, &as_user, Method::POST, "/v1/reservations", &asked).await.1;
+        let reservation = send(&farm, &as_user, Method::POST, "/v1/reservations", asked).await.1;
         let other = farm.log_in("other", PASSWORD).await.unwrap();
         // Of its own, since one of them is logged out.
         let admin = farm.log_in("root", tests::farm::ADMIN).await.unwrap();
@@ -151,7 +152,7 @@ impl Scene {
             let http = self.token(caller).map_or_else(Client::new, by);
             let method = operation.method.to_uppercase().parse().unwrap();
             // It changes a reservation; to everything else it is a wrong body, read after who may was decided.
-            send(&self.farm, &http, method, &path, &json!({"duration": "2h"})).await
+            send(&self.farm, &http, method, &path, json!({"duration": "2h"})).await
         };
         let is_routed =
             status != 405 && !answer["detail"].as_str().unwrap_or_default().contains("nothing at this path");
@@ -171,13 +172,6 @@ impl Scene {
         let incarnation = &self.incarnations[usize::from(caller == OtherAgent)];
         json!({"incarnation": incarnation, "session": "matrix", "report": {"generation": 0}})
     }
-}
-
-async fn send(farm: &Farm, http: &Client, method: Method, path: &str, body: &Value) -> (u16, Value) {
-    let request = http.request(method, format!("{}{path}", farm.url()));
-    let request = if body.is_null() { request } else { request.body(body.to_string()) };
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
 
 /// Those that take something away from the callers come last.
