@@ -6,6 +6,8 @@ use crate::{Database, FakeClock, Yard, law};
 use agent::identity::Identity;
 use agent::link::Link;
 use cli::Client;
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use model::auth::Deed;
 use model::report::Report;
 use model::wire::{
@@ -230,12 +232,12 @@ impl Farm {
         panic!("the killed server holds its database");
     }
 
-    /// Whoever closes the database last removes its log.
+    /// Moves what is in the log into the file, which SQLite refuses as long as anybody else has it open.
     async fn until_closed(&self) {
         assert!(self.server.is_none(), "it is written to");
-        let log = PathBuf::from(format!("{}-wal", self.database));
+        let mut conn = SqliteConnection::establish(&self.database).unwrap();
         for _ in 0..500 {
-            if !log.exists() {
+            if conn.batch_execute("PRAGMA journal_mode = DELETE").is_ok() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
