@@ -52,7 +52,6 @@ pub struct AccountPatch {
     pub password: Option<Secret>,
     /// Needed by whoever changes the password of their own account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Line>))]
     pub current_password: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,

@@ -3,7 +3,7 @@
 use super::passwords::Passwords;
 use super::{App, Desk, Refusal};
 use crate::secret;
-use crate::store::Failure;
+use crate::store::{Failure, Known};
 use jiff::SignedDuration;
 use model::audit::{Actor, Who};
 use model::auth::{Account, Bucket, Deed, Failures, Level, Quota, Scope, Token, TokenKind};
@@ -273,7 +273,7 @@ impl Desk {
             (Some(_), Some(digest)) => Proof::Token(digest.clone()),
             (Some(account), None) => {
                 let found = self.store.account_known_as(account.name.as_str()).await?;
-                Proof::Password(account.name.clone(), found.and_then(|(_, hash)| hash))
+                Proof::Password(account.name.clone(), found.and_then(|known| known.password_hash().map(str::to_owned)))
             }
         })
     }
@@ -287,8 +287,9 @@ impl Desk {
             Proof::Password(name, hash) => store
                 .account_known_as(name.as_str())
                 .await?
-                .filter(|(account, stored)| account.disabled_at.is_none() && stored == hash)
-                .map(|(account, _)| account),
+                .filter(|known| known.is_enabled() && known.password_hash() == hash.as_deref())
+                .map(Known::into_account)
+                .transpose()?,
         };
         let same =
             account.filter(|account| self.caller.account.as_ref().is_some_and(|was| was.id == account.id));

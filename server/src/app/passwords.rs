@@ -1,6 +1,7 @@
 //! Passwords of accounts: bcrypt, a few at a time, never on the threads that serve requests.
 
 use super::{App, Refusal};
+use crate::store::Known;
 use jiff::SignedDuration;
 use model::auth::Account;
 use model::ssh::Secret;
@@ -134,8 +135,8 @@ impl App {
     ) -> Result<Account, Refusal> {
         let (gate, now) = (self.gate(), self.hub().clock.now());
         let found = self.hub().store.account_known_as(called).await?;
-        let hash = found.as_ref().and_then(|(_, hash)| hash.clone());
-        let is_enabled = found.as_ref().is_some_and(|(account, _)| account.disabled_at.is_none());
+        let hash = found.as_ref().and_then(|known| known.password_hash().map(str::to_owned));
+        let is_enabled = found.as_ref().is_some_and(Known::is_enabled);
         let known =
             hash.as_ref().filter(|hash| may_remember && gate.passwords.remembers(&password, hash, now));
         if known.is_none() {
@@ -154,10 +155,7 @@ impl App {
                 gate.passwords.remember(&password, &hash, now);
             }
         }
-        match found {
-            Some((account, _)) if is_enabled => Ok(account),
-            _ => Err(wrong()),
-        }
+        Ok(found.filter(|_| is_enabled).ok_or_else(wrong)?.into_account()?)
     }
 }
 

@@ -129,17 +129,18 @@ impl Store {
         .await
     }
 
-    /// The account of a name or e-mail, with what its password is compared to.
-    pub async fn account_known_as(&self, called: &str) -> Result<Option<(Account, Option<String>)>, Failure> {
+    /// The account of a name or e-mail. It is not read further than a password needs it: that would take time, which tells
+    /// whether there is such an account.
+    pub async fn account_known_as(&self, called: &str) -> Result<Option<Known>, Failure> {
         let called = called.to_lowercase();
         self.read(move |conn| {
             let is_it = account::name.eq(&called).or(account::email.eq(&called));
-            let row: Option<AccountRow> = account::table
+            let row = account::table
                 .filter(account::deleted_at.is_null().and(is_it))
                 .select(AccountRow::as_select())
                 .first(conn)
                 .optional()?;
-            row.map(|row| Ok((row.clone().into_account()?, row.password_hash))).transpose()
+            Ok(row.map(Known))
         })
         .await
     }
@@ -424,6 +425,24 @@ fn differences(before: &AccountRow, after: &AccountRow) -> Vec<String> {
 
 fn note(now: Timestamp, kind: &str, detail: &str) {
     record(now, kind, About { detail, ..About::default() });
+}
+
+/// Somebody who says to be this account.
+pub struct Known(AccountRow);
+
+impl Known {
+    /// What a password is compared to.
+    pub fn password_hash(&self) -> Option<&str> {
+        self.0.password_hash.as_deref()
+    }
+
+    pub fn is_enabled(&self) -> bool {
+        self.0.disabled_at.is_none()
+    }
+
+    pub fn into_account(self) -> Result<Account, Failure> {
+        self.0.into_account()
+    }
 }
 
 impl AccountRow {

@@ -299,8 +299,11 @@ impl Asked {
         if minutes < 1 {
             return Err(Fault::field("duration", "`duration` must be 1 minute or more"));
         }
-        let labels =
-            self.label.unwrap_or_default().parse().map_err(|why: String| Fault::field("label", why))?;
+        let labels = match self.label.as_deref() {
+            None => Labels::default(),
+            Some("") => return Err(Fault::field("label", "leave `label` out, or give it as `name=value`")),
+            Some(label) => label.parse().map_err(|why: String| Fault::field("label", why))?,
+        };
         let password = self.password.unwrap_or_else(|| PASSWORD.to_owned());
         let create = ReservationCreate {
             username: self.username,
