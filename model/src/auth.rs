@@ -22,6 +22,10 @@ pub struct Account {
     pub id: AccountId,
     pub name: AccountName,
     pub email: Option<Email>,
+    /// How many were ever made until it was, itself included.
+    pub number: i64,
+    /// As people write it.
+    pub full_name: Option<String>,
     pub role: Role,
     /// Of reservations that bring no way to log in of their own.
     pub ssh_keys: Vec<SshKey>,

@@ -81,7 +81,10 @@ mod tests {
 
     fn members(count: usize) -> Vec<Member> {
         let id = |_| MachineId::new(at(0));
-        (0..count).map(id).map(|id| Member { id, retired: false, held: true, enrolled: true }).collect()
+        (0..count)
+            .map(id)
+            .map(|id| Member { id, retired: false, held: true, enrolled: true, cordoned: false })
+            .collect()
     }
 
     /// What is left of a round in which the provider lists these only.

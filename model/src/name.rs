@@ -1,5 +1,7 @@
 //! Names of users, groups, machines and pools, and labels.
 
+mod derived;
+
 use crate::serde_as_text;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};

@@ -10,6 +10,24 @@ pub(crate) fn needed<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) ->
     from.deserialize_map(Object(PhantomData))
 }
 
+/// The same, each of a list.
+pub(crate) fn list<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let strict = Vec::<Strict<T>>::deserialize(from)?;
+    Ok(strict.into_iter().map(|item| item.0).collect())
+}
+
+struct Strict<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Strict<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        needed(from).map(Self)
+    }
+}
+
 /// The same, or nothing.
 pub(crate) fn optional<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where

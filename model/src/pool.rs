@@ -26,6 +26,8 @@ pub struct Pool {
     pub after_use: AfterUse,
     /// So many free machines are kept back for reservations that lose one.
     pub spare: u32,
+    /// What its machines are, one after another; absent: all are alike.
+    pub sizes: Vec<Size>,
     /// How long a held machine may be unreachable before it counts as failed.
     pub grace: SignedDuration,
     /// Until then whatever is missing is taken for lost, however much it is.
@@ -34,6 +36,42 @@ pub struct Pool {
     pub home: Option<String>,
     /// Why the last round did not get on, for listings.
     pub problem: Option<String>,
+}
+
+/// How large a machine is. It is labelled with the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = MachineSize))]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    #[cfg_attr(feature = "schema", schema(value_type = crate::text::SizeName))]
+    pub name: String,
+    /// Thousandths of a processor.
+    #[cfg_attr(feature = "schema", schema(minimum = 10, maximum = 1_000_000))]
+    pub millicpus: u32,
+    #[cfg_attr(feature = "schema", schema(minimum = 16, maximum = 16_777_216))]
+    pub memory_mib: u32,
+}
+
+impl Size {
+    /// Of the machine with this number.
+    pub fn of(number: u32, sizes: &[Self]) -> Option<&Self> {
+        sizes.iter().cycle().nth((number as usize).checked_sub(1)? % sizes.len().max(1))
+    }
+
+    pub fn check(&self) -> Result<(), &'static str> {
+        let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+        if !(1..=63).contains(&self.name.len()) || !self.name.bytes().all(is_plain) {
+            return Err("a size's `name` is 1 to 63 of letters, digits and - _ .");
+        }
+        if !(10..=1_000_000).contains(&self.millicpus) {
+            return Err("a size's `millicpus` is 10 to 1000000");
+        }
+        if !(16..=16_777_216).contains(&self.memory_mib) {
+            return Err("a size's `memory_mib` is 16 to 16777216");
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of a machine when its reservation is over. After one with sudo it is recycled in any case.
@@ -79,6 +117,8 @@ pub struct Member {
     pub held: bool,
     /// Its agent has enrolled, so it existed once.
     pub enrolled: bool,
+    /// Somebody keeps it back, and goes on with it later.
+    pub cordoned: bool,
 }
 
 /// The open assignment of a machine, for whether that may be destroyed.
@@ -130,8 +170,12 @@ pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) ->
     let lost = steps.iter().filter(|step| matches!(step, Step::Lost(_))).count();
     let count = staying().count() - lost;
     let surplus = count.saturating_sub(size as usize);
-    let idle = staying().rev().filter(|member| !member.held && !steps.contains(&Step::Lost(member.id)));
-    let retire: Vec<_> = idle.take(surplus).map(|member| Step::Retire(member.id)).collect();
+    let idle = |cordoned| {
+        let idle = move |member: &&Member| !member.held && member.cordoned == cordoned;
+        staying().rev().filter(idle).filter(|member| !steps.contains(&Step::Lost(member.id)))
+    };
+    let retire: Vec<_> =
+        idle(false).chain(idle(true)).take(surplus).map(|member| Step::Retire(member.id)).collect();
     steps.retain(|step| !matches!(step, Step::Create(id) if retire.contains(&Step::Retire(*id))));
     steps.extend(retire);
     let missing = (size as usize).saturating_sub(count);
@@ -169,7 +213,28 @@ mod tests {
     }
 
     fn member(retired: bool, held: bool, enrolled: bool) -> Member {
-        Member { id: MachineId::new(at(0)), retired, held, enrolled }
+        Member { id: MachineId::new(at(0)), retired, held, enrolled, cordoned: false }
+    }
+
+    #[test]
+    fn what_somebody_keeps_back_goes_last() {
+        let mut members = [(); 3].map(|()| member(false, false, true));
+        members[2].cordoned = true;
+        let listed: Vec<_> = members.iter().map(|m| Listed { id: m.id, created_at: at(0) }).collect();
+        let [first, second, third] = [0, 1, 2].map(|number: usize| Step::Retire(members[number].id));
+        assert_eq!(plan(2, &members, &listed, at(1000)), std::slice::from_ref(&second));
+        assert_eq!(plan(0, &members, &listed, at(1000)), [second, first, third]);
+    }
+
+    #[test]
+    fn sizes_come_one_after_another() {
+        let size = |name: &str| Size { name: name.to_owned(), millicpus: 100, memory_mib: 64 };
+        let sizes = ["small", "large"].map(size);
+        let names = [1, 2, 3, 4].map(|number| Size::of(number, &sizes).map(|size| size.name.as_str()));
+        assert_eq!(names, [Some("small"), Some("large"), Some("small"), Some("large")]);
+        assert_eq!((Size::of(1, &[]), Size::of(0, &sizes)), (None, None));
+        assert!(sizes[0].check().is_ok() && size("a b").check().is_err());
+        assert!(Size { millicpus: 9, ..size("a") }.check().is_err());
     }
 
     #[test]

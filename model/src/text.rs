@@ -51,7 +51,7 @@ macro_rules! words {
 
 words!(
     Certificates DialText Digest EmailOrNone Host HostKey Image LabelPair Line Password Path PrivateKey ProviderName Session
-    SshPassword SshUser State TokenName Uids UnixPassword
+    SizeName SshPassword SshUser State TokenName Uids UnixPassword
 );
 
 const HOST: &str = "^[a-z0-9]((-|\\.-)*\\.?[a-z0-9])*$";
@@ -106,6 +106,7 @@ texts! {
     PrivateKey, "PrivateKey", text("^-----BEGIN [A-Z ]+-----\\n[A-Za-z0-9+/=\\n]+-----END [A-Z ]+-----\\n$", 16 * 1024);
     ProviderName, "ProviderName", text("^(docker|simulated)$", 9);
     Session, "Session", text("^[A-Za-z0-9-]*$", crate::session::LONGEST);
+    SizeName, "SizeName", text("^[A-Za-z0-9._-]+$", 63);
     SshPassword, "SshPassword", text("^[ -~]+$", 512);
     SshUser, "SshUser", text("^[A-Za-z0-9._@\\\\][A-Za-z0-9._@\\\\-]*$", 32);
     State, "State", text("^(free|held|cleaning|maintenance|unreachable|retiring)$", 11);

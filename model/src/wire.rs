@@ -9,7 +9,7 @@ pub use auth::{
 
 use crate::cleaning::{CleaningStep, Refused, Residue};
 use crate::phase::Phase;
-use crate::pool::AfterUse;
+use crate::pool::{AfterUse, Size};
 use crate::report::{EndsBy, Facts, Report};
 use crate::reservation::OnFailure;
 use crate::spec::Spec;
@@ -346,6 +346,11 @@ pub struct PoolPut {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(maximum = 10000))]
     pub spare: u32,
+    /// What machines made from now on are, one after another: `small`, `large`, `small`, … Each is labelled `size` with its
+    /// name, and with Docker may use no more. Left out, all are alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::object::list")]
+    #[cfg_attr(feature = "schema", schema(max_items = 16))]
+    pub sizes: Vec<Size>,
     /// How long a held machine may be unreachable before it counts as failed: `"5m"`, which is also the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<DurationText>,
@@ -365,6 +370,8 @@ pub struct PoolView {
     pub after_use: AfterUse,
     #[serde(default)]
     pub spare: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<Size>,
     #[serde(default)]
     pub grace: String,
     /// How many machines are in each state; spares count as `free`.

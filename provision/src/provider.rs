@@ -1,7 +1,7 @@
 //! What every source of machines can do.
 
 use futures_util::future::BoxFuture;
-use model::pool::Listed;
+use model::pool::{Listed, Size};
 use model::{MachineId, MachineName, PoolName};
 use std::fmt;
 
@@ -34,6 +34,8 @@ pub struct Order {
     pub pool: PoolName,
     /// What it is made of; empty where the provider knows only one thing.
     pub image: String,
+    /// How large it is, where the provider can tell; absent: as its kind of machine usually is.
+    pub size: Option<Size>,
     /// Lets its agent enrol, once.
     pub join_token: String,
 }
@@ -41,8 +43,8 @@ pub struct Order {
 /// The token stays out of every log.
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, name, pool, image, join_token: _ } = self;
-        write!(f, "Order({name}, {id}, pool {pool}, image {image:?})")
+        let Self { id, name, pool, image, size, join_token: _ } = self;
+        write!(f, "Order({name}, {id}, pool {pool}, image {image:?}, size {size:?})")
     }
 }
 
@@ -81,6 +83,7 @@ mod tests {
             name: "m1".parse().unwrap(),
             pool: "p".parse().unwrap(),
             image: "berth-debian".to_owned(),
+            size: None,
             join_token: "tell-nobody".to_owned(),
         };
         assert!(!format!("{order:?}").contains("tell-nobody"));

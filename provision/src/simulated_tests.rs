@@ -61,6 +61,7 @@ fn order() -> Order {
         name: "m1".parse().unwrap(),
         pool: "pretend".parse().unwrap(),
         image: String::new(),
+        size: None,
         join_token: "join".to_owned(),
     }
 }

@@ -101,6 +101,7 @@ impl Set {
                 .clone()
                 .or_else(|| have.map(|pool| pool.uids.clone()).filter(|uids| !uids.is_empty())),
             after_use: self.after_use.or(have.map(|pool| pool.after_use)).unwrap_or_default(),
+            sizes: have.map(|pool| pool.sizes.clone()).unwrap_or_default(),
             spare: self.spare.or(have.map(|pool| pool.spare)).unwrap_or_default(),
             grace: self
                 .grace

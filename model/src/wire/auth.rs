@@ -72,6 +72,10 @@ pub struct AccountView {
     pub name: AccountName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
+    /// How many were ever made until it was, itself included.
+    pub number: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_name: Option<String>,
     pub role: Role,
     pub disabled: bool,
     pub ssh_keys: Vec<String>,

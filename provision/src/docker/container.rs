@@ -6,12 +6,12 @@ use bollard::models::{
     ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig, HostConfigLogConfig, Mount,
     MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
-use model::pool::Listed;
+use model::pool::{Listed, Size};
 use model::{Epoch, MachineId, MachineName, PoolName, Timestamp};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// Memory of a machine in bytes; there is no swap beyond it.
+/// Memory in bytes of a machine whose pool does not say; there is no swap beyond it.
 pub const MEMORY: i64 = 512 * 1024 * 1024;
 /// Processes and threads of a machine.
 pub const PIDS: i64 = 512;
@@ -78,18 +78,20 @@ pub(super) fn body(order: &Order, marks: Marks, port: u16, door: &Path) -> Conta
         image: Some(order.image.clone()),
         exposed_ports: Some(vec![SSH.to_owned()]),
         labels: Some(marks),
-        host_config: Some(host_config(port, door)),
+        host_config: Some(host_config(order.size.as_ref(), port, door)),
         ..Default::default()
     }
 }
 
 const SSH: &str = "22/tcp";
 
-fn host_config(port: u16, door: &Path) -> HostConfig {
+fn host_config(size: Option<&Size>, port: u16, door: &Path) -> HostConfig {
+    let memory = size.map_or(MEMORY, |size| i64::from(size.memory_mib) << 20);
     let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(port.to_string()) };
     HostConfig {
-        memory: Some(MEMORY),
-        memory_swap: Some(MEMORY),
+        memory: Some(memory),
+        memory_swap: Some(memory),
+        nano_cpus: size.map(|size| i64::from(size.millicpus) * 1_000_000),
         pids_limit: Some(PIDS),
         port_bindings: Some(HashMap::from([(SSH.to_owned(), Some(vec![binding]))])),
         restart_policy: Some(RestartPolicy {
@@ -132,6 +134,7 @@ mod tests {
             name: "debian-1".parse().unwrap(),
             pool: "debian".parse().unwrap(),
             image: "berth-debian".to_owned(),
+            size: None,
             join_token: "once".to_owned(),
         }
     }

@@ -120,6 +120,8 @@ fn refusals(description: &Description, has_body: bool) -> Vec<StatusCode> {
         &[StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE],
     );
     when(has_body || description.is_keyed, &[StatusCode::UNPROCESSABLE_ENTITY]);
+    let has_long_head = description.is_keyed || !description.parameters.is_empty();
+    when(has_long_head, &[StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE]);
     when(!description.is_lenient || is_held || has_body, &[StatusCode::SERVICE_UNAVAILABLE]);
     all.extend(description.wording.iter().flat_map(|own| own.statuses));
     all
@@ -130,12 +132,16 @@ fn refusal(
     status: StatusCode,
     schemas: &mut Schemas,
 ) -> utoipa::openapi::Response {
+    let reason = status.canonical_reason().unwrap_or_default();
+    if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+        // Of a request that nobody read.
+        return ResponseBuilder::new().description(reason).build();
+    }
     let (kind, schema) = match description.wording {
         None => ("application/problem+json", schemas.of::<Problem>()),
         Some(own) => ("application/json", (own.describe)(schemas)),
     };
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    let reason = status.canonical_reason().unwrap_or_default();
     let mut response = ResponseBuilder::new().description(reason).content(kind, content);
     if status == StatusCode::NOT_FOUND && description.wording.is_some() {
         // What cannot be a name is no path of this route.

@@ -15,6 +15,8 @@ pub(super) const LIMIT: u32 = 100;
 /// Seconds somebody may wait for an answer.
 pub(super) const WAITS: RangeInclusive<u32> = 0..=60;
 
+/// As many as a machine may have.
+const MOST_LABELS: usize = 32;
 /// Of one value, but for labels, which may come many in one, and keys.
 const LONGEST: usize = 1024;
 
@@ -73,8 +75,11 @@ impl Query {
 
     /// `?label=os=debian&label=size=large`, or both in one, with a comma.
     pub(super) fn labels(&self) -> Result<Labels, Fault> {
-        let asked: Vec<_> =
+        let asked: Vec<&str> =
             self.0.iter().filter(|(name, _)| name == "label").map(|(_, value)| value.as_str()).collect();
+        if asked.len() > MOST_LABELS {
+            return Err(Fault::field("label", format!("at most {MOST_LABELS}")));
+        }
         asked.join(",").parse().map_err(|why: String| Fault::field("label", why))
     }
 
@@ -184,6 +189,8 @@ mod tests {
         }
         assert!(read("").labels().unwrap().is_empty());
         assert_eq!(field_of(read("label=debian").labels()), "label");
+        let many = |count| field_of(read(&vec!["label=a=b"; count].join("&")).labels().map(drop));
+        assert_eq!(many(33), "label");
     }
 
     #[test]

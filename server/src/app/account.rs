@@ -1,6 +1,7 @@
 //! Accounts: made, changed, ended; and logging in.
 
 use super::machine::parse_cursor;
+use super::passwords::SHORTEST;
 use super::{App, Desk, Refusal, Shown};
 use crate::secret;
 use crate::store::{AccountChange, NewAccount, NewToken};
@@ -41,6 +42,8 @@ impl App {
             id: account.id,
             name: account.name,
             email: account.email,
+            number: account.number,
+            full_name: account.full_name,
             role: account.role,
             disabled: account.disabled_at.is_some(),
             ssh_keys: account.ssh_keys.iter().map(|key| key.as_str().to_owned()).collect(),
@@ -64,14 +67,25 @@ impl Desk {
         let ssh_keys = parse_keys(&body.ssh_keys)?;
         let only_as_first = self.caller.account.is_none();
         let password_hash = match &body.password {
-            Some(password) => Some(self.app.gate().passwords.hash("password", password).await?),
+            Some(password) => Some(self.app.gate().passwords.hash(password, SHORTEST).await?),
             None if only_as_first => {
                 return Err(Invalid::unfit("password", "give one: without, nobody could ever log in").into());
             }
             None => None,
         };
         let AccountCreate { role, quota, .. } = body;
-        let new = NewAccount { name, email, role, password_hash, ssh_keys, quota, only_as_first };
+        let (may_be_numbered, full_name) = (false, None);
+        let new = NewAccount {
+            name,
+            may_be_numbered,
+            full_name,
+            email,
+            role,
+            password_hash,
+            ssh_keys,
+            quota,
+            only_as_first,
+        };
         let account = self.store.account_create(new, self.now()).await?;
         Ok(self.app.account_view(account))
     }
@@ -100,11 +114,11 @@ impl Desk {
         };
         let ssh_keys = body.ssh_keys.as_deref().map(parse_keys).transpose()?;
         let password_hash = match &body.password {
-            Some(password) => Some(self.app.gate().passwords.hash("password", password).await?),
+            Some(password) => Some(self.app.gate().passwords.hash(password, SHORTEST).await?),
             None => None,
         };
         let AccountPatch { role, disabled, quota, .. } = body;
-        let change = AccountChange { email, role, password_hash, disabled, ssh_keys, quota };
+        let change = AccountChange { full_name: None, email, role, password_hash, disabled, ssh_keys, quota };
         let account = self.store.account_change(name, change, self.now()).await?;
         Ok(self.app.account_view(account))
     }
@@ -141,7 +155,7 @@ impl Desk {
     }
 }
 
-fn parse_email(text: &str) -> Result<Email, Invalid> {
+pub(super) fn parse_email(text: &str) -> Result<Email, Invalid> {
     text.parse().map_err(|why: String| Invalid::new("email", why))
 }
 

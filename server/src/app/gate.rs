@@ -178,11 +178,33 @@ impl App {
 
     /// Lets somebody in to do something, or says why not.
     pub async fn admit(&self, shown: Shown, deed: Deed) -> Result<Desk, Refusal> {
+        self.count_from(&shown)?;
+        self.let_in(self.identify(shown, deed).await?, deed)
+    }
+
+    /// The same for whoever says to be the so many'th account: clients of older systems put that and its password into the
+    /// body of each request.
+    pub async fn admit_numbered(
+        &self,
+        shown: Shown,
+        number: i64,
+        password: Secret,
+        deed: Deed,
+    ) -> Result<Desk, Refusal> {
+        self.count_from(&shown)?;
+        let found = self.hub().store.account_numbered(number).await?;
+        let called = found.as_ref().map_or_else(|| number.to_string(), |known| known.name().to_owned());
+        let account = self.verified_as(found, &called, password, shown.network.as_deref(), true).await?;
+        self.let_in(Caller::by_password(account, shown.source), deed)
+    }
+
+    fn count_from(&self, shown: &Shown) -> Result<(), Refusal> {
         let now = self.hub().clock.now();
-        if let Some(network) = &shown.network {
-            self.gate().count(network.clone(), now)?;
-        }
-        let caller = self.identify(shown, deed).await?;
+        shown.network.as_ref().map_or(Ok(()), |network| self.gate().count(network.clone(), now))
+    }
+
+    fn let_in(&self, caller: Caller, deed: Deed) -> Result<Desk, Refusal> {
+        let now = self.hub().clock.now();
         if let Some(account) = &caller.account {
             self.gate().count(format!("account {}", account.id), now)?;
             if !deed.is_allowed(account.role, &caller.scope) {
@@ -233,8 +255,7 @@ impl App {
             }
             Some(Shows::Basic { account, password }) if is_locked => {
                 let account = self.verified(&account, password, network.as_deref(), true).await?;
-                let (scope, token, digest) = (Scope::default(), None, None);
-                Ok(Caller { account: Some(account), scope, token, digest, source })
+                Ok(Caller::by_password(account, source))
             }
             // Programs of this computer may have credentials left from elsewhere.
             None | Some(Shows::Basic { .. }) => match is_local {
@@ -273,7 +294,10 @@ impl Desk {
             (Some(_), Some(digest)) => Proof::Token(digest.clone()),
             (Some(account), None) => {
                 let found = self.store.account_known_as(account.name.as_str()).await?;
-                Proof::Password(account.name.clone(), found.and_then(|known| known.password_hash().map(str::to_owned)))
+                Proof::Password(
+                    account.name.clone(),
+                    found.and_then(|known| known.password_hash().map(str::to_owned)),
+                )
             }
         })
     }
@@ -300,6 +324,10 @@ impl Desk {
 impl Caller {
     fn open(source: Option<String>) -> Self {
         Self { account: None, scope: Scope::default(), token: None, digest: None, source }
+    }
+
+    fn by_password(account: Account, source: Option<String>) -> Self {
+        Self { account: Some(account), scope: Scope::default(), token: None, digest: None, source }
     }
 
     pub(super) fn actor(&self) -> Actor {

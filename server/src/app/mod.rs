@@ -8,6 +8,7 @@ mod gate;
 mod machine;
 mod meta;
 mod passwords;
+mod person;
 mod pool;
 mod reservation;
 mod token;
@@ -15,6 +16,7 @@ mod view;
 
 pub use follow::News;
 pub use gate::{GateSettings, Quotas, Shown, Shows};
+pub use person::{Person, PersonChange};
 
 use crate::reconcile::Hub;
 use crate::store::{Failure, Key, Store};

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 /// bcrypt reads no further.
 const LONGEST: usize = 72;
-const SHORTEST: usize = 10;
+pub(super) const SHORTEST: usize = 10;
 /// So many log-ins wait for a free core; others are told to come again.
 const MOST_WAITING: usize = 64;
 /// What was right a moment ago needs no hashing: clients that know no tokens send the password each time.
@@ -49,15 +49,15 @@ impl Passwords {
         let _ = self.is_right(Secret::from(String::new()), None).await;
     }
 
-    /// What is stored of a new password.
-    pub(super) async fn hash(&self, field: &'static str, password: &Secret) -> Result<String, Refusal> {
+    /// What is stored of a new password of at least so many bytes.
+    pub(super) async fn hash(&self, password: &Secret, shortest: usize) -> Result<String, Refusal> {
         let text = password.expose();
-        if text.len() < SHORTEST {
-            return Err(Invalid::new(field, format!("must be at least {SHORTEST} bytes")).into());
+        if text.len() < shortest {
+            return Err(Invalid::new("password", format!("must be at least {shortest} bytes")).into());
         }
         if text.len() > LONGEST || text.contains('\0') {
             let why = format!("must be at most {LONGEST} bytes, which is all that bcrypt reads, and no NUL");
-            return Err(Invalid::new(field, why).into());
+            return Err(Invalid::new("password", why).into());
         }
         let (password, cost) = (password.clone(), self.cost);
         self.work(move || bcrypt::non_truncating_hash(password.expose(), cost)).await
@@ -133,8 +133,20 @@ impl App {
         network: Option<&str>,
         may_remember: bool,
     ) -> Result<Account, Refusal> {
-        let (gate, now) = (self.gate(), self.hub().clock.now());
         let found = self.hub().store.account_known_as(called).await?;
+        self.verified_as(found, called, password, network, may_remember).await
+    }
+
+    /// The same of an account that was found some other way; `called` is what they say to be.
+    pub(super) async fn verified_as(
+        &self,
+        found: Option<Known>,
+        called: &str,
+        password: Secret,
+        network: Option<&str>,
+        may_remember: bool,
+    ) -> Result<Account, Refusal> {
+        let (gate, now) = (self.gate(), self.hub().clock.now());
         let hash = found.as_ref().and_then(|known| known.password_hash().map(str::to_owned));
         let is_enabled = found.as_ref().is_some_and(Known::is_enabled);
         let known =

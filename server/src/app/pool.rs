@@ -5,13 +5,14 @@ use super::{Desk, Refusal, view};
 use jiff::SignedDuration;
 use model::machine::Machine;
 use model::phase::machine_state;
-use model::pool::{GRACE, Pool};
+use model::pool::{GRACE, Pool, Size};
 use model::wire::{DurationText, PoolPut, PoolView};
 use model::{Invalid, PoolName};
 use std::collections::BTreeMap;
 
 /// The largest pool.
 const MOST: u32 = 10_000;
+const MOST_SIZES: usize = 16;
 const LONGEST_IMAGE: usize = 255;
 /// How long what somebody has said of losses holds.
 const ACCEPTED_FOR: SignedDuration = SignedDuration::from_mins(1);
@@ -34,6 +35,7 @@ impl Desk {
         if body.spare > body.size {
             return Err(Invalid::unfit("spare", format!("at most its `size`, {}", body.size)).into());
         }
+        check_sizes(&body.sizes)?;
         let wanted = Pool {
             name,
             uids: parse_uids(body.uids.as_deref())?,
@@ -43,6 +45,7 @@ impl Desk {
             labels: body.labels,
             after_use: body.after_use,
             spare: body.spare,
+            sizes: body.sizes,
             grace: parse_grace(body.grace)?,
             losses_accepted_until: None,
             home: None,
@@ -85,6 +88,13 @@ impl Desk {
         }
         view::pool(pool, states)
     }
+}
+
+fn check_sizes(sizes: &[Size]) -> Result<(), Invalid> {
+    if sizes.len() > MOST_SIZES {
+        return Err(Invalid::new("sizes", format!("at most {MOST_SIZES}")));
+    }
+    sizes.iter().try_for_each(|size| size.check().map_err(|why| Invalid::new("sizes", why)))
 }
 
 fn parse_grace(text: Option<DurationText>) -> Result<SignedDuration, Invalid> {

@@ -96,6 +96,7 @@ pub(super) fn pool(pool: Pool, states: BTreeMap<String, u32>) -> PoolView {
         uids: pool.uids.to_string(),
         after_use: pool.after_use,
         spare: pool.spare,
+        sizes: pool.sizes,
         grace: format!("{:#}", pool.grace),
         states,
         problem: pool.problem,

@@ -4,10 +4,10 @@
 
 use super::{Hub, Providers};
 use crate::secret;
-use crate::store::{Failure, Store, Thing};
+use crate::store::{Failure, SIZE, Store, Thing};
 use jiff::SignedDuration;
 use model::breaker::Breaker;
-use model::pool::{Pool, Step, plan};
+use model::pool::{Pool, Size, Step, plan};
 use model::{MachineId, PoolName};
 use provision::{Order, Provider};
 use std::collections::{HashMap, HashSet};
@@ -244,8 +244,15 @@ async fn create(
     let join_token = secret::join_token();
     let until = hub.clock.now() + JOIN_WITHIN;
     store.join_token_add(id, secret::digest(&join_token), until).await.map_err(worded)?;
-    let order =
-        Order { id, name: machine.name, pool: pool.name.clone(), image: pool.image.clone(), join_token };
+    let is_its = |size: &&Size| machine.labels.iter().any(|label| label == (SIZE, size.name.as_str()));
+    let order = Order {
+        id,
+        name: machine.name.clone(),
+        pool: pool.name.clone(),
+        image: pool.image.clone(),
+        size: pool.sizes.iter().find(is_its).cloned(),
+        join_token,
+    };
     let place = provider.create(&order).await.map_err(|error| error.to_string())?;
     store.machine_placed(id, place.host, place.port).await.map_err(worded)
 }

@@ -5,6 +5,7 @@ use super::reservation::end;
 use super::row::{json, micros, readable, text, time, time_option, to_json};
 use super::schema::{account, reservation, token};
 use super::{Conn, Failure, Store};
+use diesel::dsl::max;
 use diesel::prelude::*;
 use model::account::SshKey;
 use model::auth::{Account, Email, Quota, Role, Scope, Token, TokenKind};
@@ -13,6 +14,9 @@ use model::{AccountId, AccountName, Timestamp, TokenId};
 
 pub struct NewAccount {
     pub name: AccountName,
+    /// If somebody has that name, it gets a number behind it.
+    pub may_be_numbered: bool,
+    pub full_name: Option<String>,
     pub email: Option<Email>,
     /// Left out: `admin` for the very first, `user` for others.
     pub role: Option<Role>,
@@ -26,6 +30,7 @@ pub struct NewAccount {
 /// What is absent stays as it is.
 #[derive(Default)]
 pub struct AccountChange {
+    pub full_name: Option<String>,
     pub email: Option<Option<Email>>,
     pub role: Option<Role>,
     pub password_hash: Option<String>,
@@ -55,6 +60,8 @@ struct AccountRow {
     created_at: i64,
     disabled_at: Option<i64>,
     deleted_at: Option<i64>,
+    number: i64,
+    full_name: Option<String>,
 }
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -90,10 +97,14 @@ impl Store {
                     "the first account must be an `admin`: nobody could make another one".to_owned(),
                 ));
             }
-            refuse_taken(conn, Some(&new.name), new.email.as_ref(), None)?;
+            let name = if new.may_be_numbered { free_name(conn, &new.name)? } else { new.name };
+            refuse_taken(conn, Some(&name), new.email.as_ref(), None)?;
+            let last: Option<i64> = account::table.select(max(account::number)).first(conn)?;
             let row = AccountRow {
                 id: AccountId::new(now).to_string(),
-                name: new.name.to_string(),
+                number: last.unwrap_or_default() + 1,
+                name: name.to_string(),
+                full_name: new.full_name,
                 email: new.email.map(|email| email.to_string()),
                 role: role.name().to_owned(),
                 password_hash: new.password_hash,
@@ -145,6 +156,19 @@ impl Store {
         .await
     }
 
+    /// The account that is so many'th, counted from the first one ever made.
+    pub async fn account_numbered(&self, number: i64) -> Result<Option<Known>, Failure> {
+        self.read(move |conn| {
+            let row = account::table
+                .filter(account::deleted_at.is_null().and(account::number.eq(number)))
+                .select(AccountRow::as_select())
+                .first(conn)
+                .optional()?;
+            Ok(row.map(Known))
+        })
+        .await
+    }
+
     /// A new password ends whatever had been logged in to by the old one.
     pub async fn account_change(
         &self,
@@ -159,6 +183,9 @@ impl Store {
             if let Some(email) = change.email {
                 refuse_taken(conn, None, email.as_ref(), Some(&row.id))?;
                 row.email = email.map(|email| email.to_string());
+            }
+            if let Some(full_name) = change.full_name {
+                row.full_name = Some(full_name);
             }
             if let Some(role) = change.role {
                 row.role = role.name().to_owned();
@@ -345,6 +372,18 @@ fn by_name(conn: &mut Conn, name: &str) -> Result<AccountRow, Failure> {
         })
 }
 
+/// The name itself, or with the lowest number behind it that makes it nobody's.
+fn free_name(conn: &mut Conn, like: &AccountName) -> Result<AccountName, Failure> {
+    let taken: Vec<String> = account::table
+        .filter(account::deleted_at.is_null().and(account::name.like(format!("{like}%"))))
+        .select(account::name)
+        .load(conn)?;
+    let free = (1u32..)
+        .map(|number| like.numbered(number))
+        .find(|name| !taken.iter().any(|taken| taken == name.as_str()));
+    free.ok_or_else(|| Failure::Conflict(format!("every name like `{like}` is taken")))
+}
+
 fn refuse_taken(
     conn: &mut Conn,
     name: Option<&AccountName>,
@@ -397,6 +436,7 @@ fn put(conn: &mut Conn, row: &AccountRow) -> QueryResult<()> {
     diesel::update(account::table.find(&row.id))
         .set((
             account::email.eq(&row.email),
+            account::full_name.eq(&row.full_name),
             account::role.eq(&row.role),
             account::password_hash.eq(&row.password_hash),
             account::ssh_keys.eq(&row.ssh_keys),
@@ -415,6 +455,7 @@ fn differences(before: &AccountRow, after: &AccountRow) -> Vec<String> {
     let enabled = (before.disabled_at != after.disabled_at).then(|| enabled.to_owned());
     let others = [
         (before.email != after.email, "email"),
+        (before.full_name != after.full_name, "full name"),
         (before.password_hash != after.password_hash, "password"),
         (before.ssh_keys != after.ssh_keys, "keys"),
         (before.quota != after.quota, "quota"),
@@ -440,6 +481,10 @@ impl Known {
         self.0.disabled_at.is_none()
     }
 
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
     pub fn into_account(self) -> Result<Account, Failure> {
         self.0.into_account()
     }
@@ -451,6 +496,8 @@ impl AccountRow {
             id: text("account.id", &self.id)?,
             name: text("account.name", &self.name)?,
             email: self.email.map(|email| text("account.email", &email)).transpose()?,
+            number: self.number,
+            full_name: self.full_name,
             role: text("account.role", &self.role)?,
             ssh_keys: json("account.ssh_keys", &self.ssh_keys)?,
             quota: json("account.quota", &self.quota)?,

@@ -36,6 +36,7 @@ pub use enrolment::Enrolled;
 pub use event::EventFilter;
 pub use line::News;
 pub use machine::{MachineChange, NewMachine};
+pub(crate) use pool::SIZE;
 pub use replace::GiveUp;
 pub use report::{Received, Seen};
 pub use reservation::{Key, NewReservation};

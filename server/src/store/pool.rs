@@ -7,7 +7,7 @@ use super::schema::{assignment, machine, pool, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use jiff::SignedDuration;
-use model::pool::{AfterUse, Member, Pool, Seat};
+use model::pool::{AfterUse, Member, Pool, Seat, Size};
 use model::session::Quarantine;
 use model::{Labels, MachineId, PoolName, Timestamp};
 use std::collections::HashMap;
@@ -27,7 +27,11 @@ struct PoolRow {
     spare: i64,
     grace: i64,
     home: Option<String>,
+    sizes: String,
 }
+
+/// The label that says which of its pool's sizes a machine has.
+pub(crate) const SIZE: &str = "size";
 
 impl Store {
     /// Sets what is wanted of a pool, and makes it when there is none of that name.
@@ -42,6 +46,7 @@ impl Store {
                 pool::after_use.eq(wanted.after_use.name()),
                 pool::spare.eq(i64::from(wanted.spare)),
                 pool::grace.eq(wanted.grace.as_secs()),
+                pool::sizes.eq(to_json(&wanted.sizes)?),
             );
             let there =
                 diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
@@ -119,10 +124,9 @@ impl Store {
         self.write(move |conn| {
             let taken: Vec<String> =
                 machine::table.filter(machine::gone_at.is_null()).select(machine::name).load(conn)?;
-            let free =
-                (1..).map(|number| format!("{}-{number}", wanted.name)).filter(|name| !taken.contains(name));
-            for name in free.take(by as usize) {
-                insert(conn, new_member(&wanted, &name)?, now)?;
+            let free = (1u32..).map(|number| (number, format!("{}-{number}", wanted.name)));
+            for (number, name) in free.filter(|(_, name)| !taken.contains(name)).take(by as usize) {
+                insert(conn, new_member(&wanted, &name, number)?, now)?;
             }
             Ok(())
         })
@@ -140,10 +144,11 @@ impl Store {
     }
 }
 
-fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
+fn new_member(wanted: &Pool, name: &str, number: u32) -> Result<NewMachine, Failure> {
     let mut labels: std::collections::BTreeMap<String, String> =
         wanted.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     labels.insert("pool".to_owned(), wanted.name.to_string());
+    labels.extend(Size::of(number, &wanted.sizes).map(|size| (SIZE.to_owned(), size.name.clone())));
     Ok(NewMachine {
         name: text("machine.name", name)?,
         // Known once the provider has made it.
@@ -160,14 +165,20 @@ fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
 fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
     let of_pool = machine::pool.eq(name.as_str()).and(machine::gone_at.is_null());
     let seats = seats(conn, name)?;
-    type Row = (String, Option<i64>, Option<String>, Option<String>);
+    type Row = (String, Option<i64>, Option<String>, Option<String>, Option<i64>);
     let rows: Vec<Row> = machine::table
         .filter(of_pool)
         .order(machine::id)
-        .select((machine::id, machine::retired_at, machine::incarnation, machine::quarantined))
+        .select((
+            machine::id,
+            machine::retired_at,
+            machine::incarnation,
+            machine::quarantined,
+            machine::cordoned_at,
+        ))
         .load(conn)?;
     rows.into_iter()
-        .map(|(id, retired_at, incarnation, quarantined)| {
+        .map(|(id, retired_at, incarnation, quarantined, cordoned_at)| {
             // Somebody may be on it whom the backup does not know.
             let is_restored = quarantined.as_deref() == Some(Quarantine::Restored.name());
             let seat = seats.get(&id);
@@ -178,6 +189,7 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
                 held: (is_restored && retired_at.is_none())
                     || seat.is_some_and(|seat| retired_at.is_none() || seat.holds()),
                 enrolled: incarnation.is_some(),
+                cordoned: cordoned_at.is_some(),
             })
         })
         .collect()
@@ -229,6 +241,7 @@ fn into_pool(row: PoolRow) -> Result<Pool, Failure> {
         spare: row.spare as u32,
         grace: SignedDuration::from_secs(row.grace),
         home: row.home,
+        sizes: json("pool.sizes", &row.sizes)?,
         problem: row.problem,
     })
 }

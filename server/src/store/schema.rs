@@ -17,6 +17,7 @@ diesel::table! {
         spare -> BigInt,
         grace -> BigInt,
         home -> Nullable<Text>,
+        sizes -> Text,
     }
 }
 diesel::table! {
@@ -117,6 +118,8 @@ diesel::table! {
         created_at -> BigInt,
         disabled_at -> Nullable<BigInt>,
         deleted_at -> Nullable<BigInt>,
+        number -> BigInt,
+        full_name -> Nullable<Text>,
     }
 }
 diesel::table! {
