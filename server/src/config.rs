@@ -1,7 +1,7 @@
 //! Flags, environment and a TOML file: a flag wins over the environment, which wins over the file.
 
 use crate::api::accept::Listener;
-use crate::app::{GateSettings, Quotas};
+use crate::app::{GateSettings, Quotas, VmPool};
 use crate::reach::ssh::SshSettings;
 use crate::reconcile::Providers;
 use crate::serve::{DockerSettings, Doors, Settings, VisitSettings, private_folder};
@@ -100,6 +100,12 @@ pub(crate) struct Values {
     /// Requests a second that one account or address may make; ten times as many at once [default: 100]
     #[arg(long, env = "BERTH_REQUESTS_PER_SECOND", value_name = "N")]
     requests_per_second: Option<u32>,
+    /// With containers: what the VMs of `/checkout_vm` are made of [default: berth-debian]
+    #[arg(long, env = "BERTH_VM_POOL_IMAGE", value_name = "IMAGE")]
+    vm_pool_image: Option<String>,
+    /// How much of the processors and memory that such a VM is said to have it really has [default: 0.0625]
+    #[arg(long, env = "BERTH_VM_POOL_SCALE", value_name = "FACTOR")]
+    vm_pool_scale: Option<f64>,
     /// What accounts may have that have no limits of their own; in the file only
     #[arg(skip)]
     #[serde(default)]
@@ -117,6 +123,7 @@ pub struct Config {
     pub allow_link_local: bool,
     pub ttl: Duration,
     pub gate: GateSettings,
+    pub vm_pool: VmPool,
 }
 
 impl Flags {
@@ -150,7 +157,14 @@ impl Flags {
                 quotas: file.quota,
                 setup_token: None,
             },
+            vm_pool: VmPool {
+                image: own.vm_pool_image.or(file.vm_pool_image).unwrap_or_else(|| "berth-debian".to_owned()),
+                scale: own.vm_pool_scale.or(file.vm_pool_scale).unwrap_or(1.0 / 16.0),
+                ..VmPool::default()
+            },
         };
+        let scale = config.vm_pool.scale;
+        ensure!(scale > 0.0 && scale <= 1.0, "`vm_pool_scale` must be more than 0 and at most 1");
         ensure!((10..=86_400).contains(&config.ttl.as_secs()), "`ttl` must be 10 to 86400 seconds");
         ensure!((10..=16).contains(&config.gate.bcrypt_cost), "`bcrypt_cost` must be 10 to 16");
         ensure!(config.gate.requests_per_second > 0, "`requests_per_second` must be 1 or more");
@@ -238,11 +252,16 @@ impl Config {
         let api = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("cannot listen on {}: is another server running there?", self.listen))?;
+        let vm_pool = match docker {
+            Some(_) => VmPool { provider: "docker".to_owned(), ..self.vm_pool },
+            None => VmPool { image: String::new(), ..self.vm_pool },
+        };
         let settings = Settings {
             database: self.database,
             ttl: self.ttl,
             docker,
             visits,
+            vm_pool,
             gate: self.gate,
             is_exposed: !self.listen.ip().is_loopback(),
             setup_token_file: Some(setup_token_file),

@@ -1,7 +1,7 @@
 //! Puts the parts together and runs them until told to stop.
 
 use crate::api::accept::{self, Limits, Listener};
-use crate::app::{App, GateSettings, Refusal};
+use crate::app::{App, GateSettings, Refusal, VmPool};
 use crate::clock::Clock;
 use crate::reach::ssh::{Ssh, SshSettings};
 use crate::reconcile::Visitor;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub docker: Option<DockerSettings>,
     /// For machines that have SSH only.
     pub visits: Option<VisitSettings>,
+    /// What older clients' VMs are made of.
+    pub vm_pool: VmPool,
     /// How people are let in.
     pub gate: GateSettings,
     /// Other computers reach us.
@@ -72,6 +74,7 @@ pub async fn serve(
         ttl,
         docker,
         visits,
+        vm_pool,
         mut gate,
         is_exposed,
         setup_token_file,
@@ -94,7 +97,7 @@ pub async fn serve(
         gate.setup_token = setup_token_file.map(|file| invite(&file)).transpose()?;
     }
     let hub = reconcile::Hub::new(store, clock, visits.map(visitor).transpose()?);
-    let app = App::new(hub.clone(), gate);
+    let app = App::new(hub.clone(), gate, vm_pool);
     let mut providers = providers(&app, docker);
     providers.extend(others);
     let preparing = tokio::spawn({

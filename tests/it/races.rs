@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use model::Incarnation;
 use model::report::Report;
 use model::wire::{EnrolRequest, MachineCreate, ReservationCreate, SyncRequest};
-use server::app::{App, Refusal};
+use server::app::{App, Refusal, VmPool};
 use server::reconcile::Hub;
 use server::store::Store;
 use std::collections::BTreeSet;
@@ -68,7 +68,7 @@ impl Race {
         let server = |_| {
             let store = Store::open(&url, TTL, clock.now(), None).unwrap();
             let hub = Hub::new(store, Arc::new(clock.clone()), None);
-            (hub.clone(), App::new(hub, gate()))
+            (hub.clone(), App::new(hub, gate(), VmPool::default()))
         };
         let servers: Vec<_> = (0..servers).map(server).collect();
         let app = &servers[0].1;

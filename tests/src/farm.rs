@@ -16,7 +16,7 @@ use model::wire::{
 use playbooks::FakeHost;
 use provision::Provider;
 use server::api::accept::Listener;
-use server::app::{App, Desk, GateSettings, Shown};
+use server::app::{App, Desk, GateSettings, Shown, VmPool};
 use server::reach::ssh::SshSettings;
 use server::serve::{Doors, Settings, VisitSettings, serve};
 use server::store::{CommitHook, Received, Store};
@@ -37,6 +37,8 @@ pub struct Farm {
     database: String,
     pub clock: FakeClock,
     server: Option<Server>,
+    /// What older clients' VMs are, from the next start of the server on; the yard's machines unless somebody says else.
+    pub vm_pool: VmPool,
     pub machines: Vec<Lent>,
     /// Where machines of pools are made.
     pub yard: Yard,
@@ -107,8 +109,18 @@ impl Farm {
         let (http, clock) = (reqwest::Client::new(), FakeClock::default());
         let address = format!("unix:{}", folder.path().join(SOCKET).display());
         let yard = Yard::new(address, clock.clone());
-        let mut farm =
-            Self { folder, database, clock, server: None, machines: vec![], yard, http, admin: None };
+        let vm_pool = VmPool { provider: "docker".to_owned(), image: "yard".to_owned(), ..VmPool::default() };
+        let mut farm = Self {
+            folder,
+            database,
+            clock,
+            server: None,
+            vm_pool,
+            machines: vec![],
+            yard,
+            http,
+            admin: None,
+        };
         farm.start_server(hook);
         farm
     }
@@ -169,6 +181,7 @@ impl Farm {
             ttl: TTL,
             docker: None,
             visits,
+            vm_pool: self.vm_pool.clone(),
             gate: gate(),
             is_exposed: false,
             setup_token_file: Some(self.folder.path().join("setup-token")),

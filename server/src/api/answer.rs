@@ -53,6 +53,19 @@ impl<T: Serialize + ToSchema + Send + 'static> Answers for Created<T> {
     }
 }
 
+/// 201, and no place of its own.
+pub(super) struct Made<T>(pub(super) T);
+
+impl<T: Serialize + ToSchema + Send + 'static> Answers for Made<T> {
+    fn respond(self) -> Response {
+        warp::reply::with_status(self.0.respond(), StatusCode::CREATED).into_response()
+    }
+
+    fn describe(schemas: &mut Schemas, operation: Operation) -> Operation {
+        answered(operation, StatusCode::CREATED, json::<T>(schemas, "it is done"))
+    }
+}
+
 /// 200, or 202 while something of it is still to be done.
 pub(super) struct Settled<T> {
     pub(super) is_done: bool,

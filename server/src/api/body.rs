@@ -9,9 +9,9 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::time::{error::Elapsed, timeout};
 use utoipa::ToSchema;
-use utoipa::openapi::Required;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::{RefOr, Required};
 use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::{Filter, Rejection};
@@ -71,15 +71,39 @@ impl<T: DeserializeOwned + ToSchema + Send + 'static> Body for T {
     }
 }
 
+/// JSON, or nothing, which is as good as `{}`.
+pub(super) struct Perhaps<T>(pub(super) T);
+
+impl<T: DeserializeOwned + ToSchema + Send + 'static> Body for Perhaps<T> {
+    async fn receive(headers: &HeaderMap, pieces: Pieces) -> Result<Self, Fault> {
+        refuse_files(headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()))?;
+        let body = timeout(SLOWEST, collect(pieces)).await.map_err(slow)??;
+        parse(if body.trim_ascii().is_empty() { b"{}" } else { &body }).map(Self)
+    }
+
+    fn describe(schemas: &mut Schemas, operation: Operation) -> Operation {
+        let mut operation = T::describe(schemas, operation);
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            body.required = Some(Required::False);
+        }
+        operation
+    }
+}
+
 async fn receive<T: DeserializeOwned, B: Buf>(
     kind: Option<&str>,
     stream: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<T, Fault> {
+    refuse_files(kind)?;
+    parse(&timeout(SLOWEST, collect(stream)).await.map_err(slow)??)
+}
+
+fn refuse_files(kind: Option<&str>) -> Result<(), Fault> {
     if kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
         let detail = "this is no place for files; send JSON: `content-type: application/json`";
         return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    parse(&timeout(SLOWEST, collect(stream)).await.map_err(slow)??)
+    Ok(())
 }
 
 fn slow(_: Elapsed) -> Fault {

@@ -112,7 +112,7 @@ fn refusals(description: &Description, has_body: bool) -> Vec<StatusCode> {
     };
     let takes_something = has_body || description.is_keyed || !description.is_lenient;
     when(takes_something, &[StatusCode::BAD_REQUEST]);
-    let is_held = matches!(description.access, Access::Holder(_));
+    let is_held = matches!(description.access, Access::Holder(_) | Access::HolderByBody(_));
     when(is_held, &[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS]);
     when(description.path.contains('{') || description.access.is_of_agents(), &[StatusCode::NOT_FOUND]);
     when(
@@ -142,13 +142,7 @@ fn refusal(
         Some(own) => ("application/json", (own.describe)(schemas)),
     };
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    let mut response = ResponseBuilder::new().description(reason).content(kind, content);
-    if status == StatusCode::NOT_FOUND && description.wording.is_some() {
-        // What cannot be a name is no path of this route.
-        let problem = ContentBuilder::new().schema(Some(schemas.of::<Problem>())).build();
-        response = response.content("application/problem+json", problem);
-    }
-    response.build()
+    ResponseBuilder::new().description(reason).content(kind, content).build()
 }
 
 /// `machines_name_cleanings_get`
@@ -175,7 +169,7 @@ pub(super) fn tag(path: &str) -> &str {
 fn security(access: Access) -> Vec<SecurityRequirement> {
     let schemes: &[&str] = match access {
         Access::Anybody | Access::LogIn | Access::Newcomer => &[],
-        Access::Holder(_) => &["token", "password", "session"],
+        Access::Holder(_) | Access::HolderByBody(_) => &["token", "password", "session"],
         Access::Agent => &["agent"],
     };
     schemes.iter().map(|scheme| SecurityRequirement::new(*scheme, [""; 0])).collect()
@@ -187,11 +181,13 @@ fn extensions(description: &Description) -> Extensions {
         Access::LogIn => json!({"who": "whoever knows a password"}),
         Access::Newcomer => json!({"who": "whoever has a join token"}),
         Access::Agent => json!({"who": "agent"}),
-        Access::Holder(deed) => {
+        Access::Holder(deed) | Access::HolderByBody(deed) => {
             let (role, level) = deed.takes();
             // Whoever could give away more than they have may do so with a token without limits only.
             let wide = level == Level::Admin;
-            json!({"who": "account", "deed": deed.name(), "role": role, "level": level, "wide": wide})
+            let by_body = matches!(description.access, Access::HolderByBody(_));
+            let (deed, who) = (deed.name(), "account");
+            json!({"who": who, "deed": deed, "role": role, "level": level, "wide": wide, "by_body": by_body})
         }
     };
     let owned = description.is_owned.then(|| ("x-berth-owned".to_owned(), Value::from(true)));

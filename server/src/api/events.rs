@@ -122,7 +122,13 @@ fn worded(news: News) -> Result<Event, Infallible> {
 
 /// The number of the last event somebody has seen. A page's `next` is such a number too; of both, the later counts.
 fn after(query: &Query) -> Result<Option<i64>, Fault> {
-    Ok(query.integer("after")?.max(query.integer("cursor")?))
+    let number = |name| match query.integer(name)? {
+        Some(number) if number < 0 => {
+            Err(Fault::field(name, format!("`{name}` must be the number of an event")))
+        }
+        number => Ok(number),
+    };
+    Ok(number("after")?.max(number("cursor")?))
 }
 
 #[cfg(test)]
@@ -155,6 +161,7 @@ mod tests {
         let read = |raw: &str| after(&Query::parse(raw).unwrap());
         assert_eq!((read(""), read("after=7"), read("cursor=8")), (Ok(None), Ok(Some(7)), Ok(Some(8))));
         assert_eq!(read("after=7&cursor=8"), Ok(Some(8)));
+        assert_eq!(read("cursor=-1").unwrap_err().field.as_deref(), Some("cursor"));
         assert_eq!(read("cursor=x").unwrap_err().field.as_deref(), Some("cursor"));
     }
 }

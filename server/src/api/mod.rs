@@ -85,12 +85,27 @@ fn served(app: App, is_here: fn(&Description) -> bool) -> Routes {
 /// Answers what no route took, and marks every response.
 fn finished(app: App, routes: Routes, is_here: fn(&Description) -> bool) -> Routes {
     let recover = move |rejection: Rejection| {
-        let response = Fault::of(&rejection).into_response();
-        app.request_seen("none", response.status().as_u16());
+        let fault = Fault::of(&rejection);
+        app.request_seen("none", fault.status.as_u16());
+        let mut response = Response::default();
+        response.extensions_mut().insert(fault);
         std::future::ready(Ok::<_, Infallible>(response))
     };
-    let marked = move |path, response| marked(path, response, is_here);
+    let marked = move |path: FullPath, mut response: Response| {
+        let fault = response.extensions_mut().remove::<Fault>();
+        let response = fault.map_or(response, |fault| worded(path.as_str(), fault, is_here));
+        marked(path, response, is_here)
+    };
     warp::path::full().and(routes.recover(recover).unify()).map(marked).boxed()
+}
+
+/// In the words of the older system whose path it is.
+fn worded(path: &str, fault: Fault, is_here: fn(&Description) -> bool) -> Response {
+    let of_path = |route: &&Arc<Description>| is_here(route) && path::is_like(route.path, path);
+    match DESCRIPTIONS.iter().find(of_path).and_then(|route| route.wording) {
+        Some(own) => (own.refuse)(fault.into()),
+        None => fault.into_response(),
+    }
 }
 
 fn marked(path: FullPath, mut response: Response, is_here: fn(&Description) -> bool) -> Response {

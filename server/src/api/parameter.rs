@@ -2,7 +2,7 @@
 
 use super::query::{LIMIT, LIMITS, WAITS};
 use model::phase::{MachineState, Phase};
-use model::text::{LabelPair, Line};
+use model::text::{LabelPair, Line, Word};
 use model::{AccountName, PoolName};
 use std::ops::RangeInclusive;
 use utoipa::PartialSchema;
@@ -84,6 +84,8 @@ impl Parameter {
 pub(super) fn place(path: &'static str, name: &str) -> ParameterBuilder {
     let (schema, what) = match (path.split('/').nth(2), name) {
         (_, "id") => (id(), "its id"),
+        (_, "number") => (whole(&(1..=i32::MAX as u32), None), "its number"),
+        (_, "word") => (Word::schema(), "which ones"),
         (Some("accounts"), _) => (AccountName::schema(), "its name"),
         (Some("pools"), _) => (PoolName::schema(), "its name"),
         _ => (model::MachineName::schema(), "its name"),

@@ -34,6 +34,16 @@ pub(super) fn places(template: &str, path: &str) -> Option<Segment> {
     }
 }
 
+/// Whether a path is of this template but for what stands in the open places.
+pub(super) fn is_like(template: &str, path: &str) -> bool {
+    let parts = |path: &str| -> Vec<String> {
+        path.strip_suffix('/').unwrap_or(path).split('/').map(str::to_owned).collect()
+    };
+    let (wanted, found) = (parts(template), parts(path));
+    wanted.len() == found.len()
+        && wanted.iter().zip(&found).all(|(word, raw)| word.starts_with('{') || word == raw)
+}
+
 /// Undoes `%2F` and the like; nothing when it is cut short or no UTF-8.
 pub(super) fn decode(raw: &str) -> Option<String> {
     let mut bytes = raw.bytes();
@@ -68,6 +78,12 @@ mod tests {
         ] {
             assert_eq!(place("/v1/machines/{name}", other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_path_is_like_one_although_nothing_is_called_so() {
+        assert!(is_like("/machines/{name}", "/machines/%00") && is_like("/machines", "/machines/"));
+        assert!(!is_like("/machines/{name}", "/machines") && !is_like("/machines/{name}", "/reserve/a"));
     }
 
     #[test]

@@ -80,6 +80,9 @@ impl Query {
         if asked.len() > MOST_LABELS {
             return Err(Fault::field("label", format!("at most {MOST_LABELS}")));
         }
+        if asked.iter().flat_map(|pairs| pairs.split(',')).any(str::is_empty) {
+            return Err(Fault::field("label", "leave `label` out, or give it as `key=value`"));
+        }
         asked.join(",").parse().map_err(|why: String| Fault::field("label", why))
     }
 
@@ -191,6 +194,9 @@ mod tests {
         assert_eq!(field_of(read("label=debian").labels()), "label");
         let many = |count| field_of(read(&vec!["label=a=b"; count].join("&")).labels().map(drop));
         assert_eq!(many(33), "label");
+        for empty in ["label=", "label=,", "label=a=b&label="] {
+            assert_eq!(field_of(read(empty).labels()), "label", "{empty}");
+        }
     }
 
     #[test]

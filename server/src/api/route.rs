@@ -54,6 +54,8 @@ pub(super) enum Access {
     LogIn,
     /// Whoever may do this.
     Holder(Deed),
+    /// The same; a number and a password in the body do as well as a credential in the header.
+    HolderByBody(Deed),
     /// Whoever brings a join token, at the agents' door.
     Newcomer,
     /// The agent of a machine, at the agents' door.
@@ -121,6 +123,13 @@ pub(super) struct Stranger {
     pub(super) shown: Shown,
 }
 
+/// Somebody whose credential may be in the body.
+pub(super) struct Asker {
+    pub(super) app: App,
+    pub(super) shown: Shown,
+    pub(super) deed: Deed,
+}
+
 /// What an agent shows.
 pub(super) struct Visitor {
     pub(super) app: App,
@@ -173,6 +182,18 @@ impl Draft<App> {
                     other => Err(Refusal::Internal(format!("{other:?} is no holder")).into()),
                 }
             }
+            .boxed()
+        })
+    }
+
+    pub(super) fn deed_by_body(self, deed: Deed) -> Draft<Asker> {
+        self.admitting(Access::HolderByBody(deed), |app, access, _, shown| {
+            std::future::ready(match access {
+                Access::HolderByBody(deed) => {
+                    shown.map(|shown| Asker { app, shown, deed }).map_err(Failure::from)
+                }
+                other => Err(Refusal::Internal(format!("{other:?} has no deed")).into()),
+            })
             .boxed()
         })
     }

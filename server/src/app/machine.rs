@@ -166,7 +166,7 @@ impl Desk {
     }
 
     /// How it is logged in to concerns nobody else.
-    fn machine_view(&self, machine: Machine, now: Timestamp) -> MachineView {
+    pub(super) fn machine_view(&self, machine: Machine, now: Timestamp) -> MachineView {
         let mut view = view::machine(machine, now, self.store.ttl());
         if !self.caller.looks_after_all() {
             view.ssh = None;

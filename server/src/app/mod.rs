@@ -13,10 +13,12 @@ mod pool;
 mod reservation;
 mod token;
 mod view;
+mod vm_pool;
 
 pub use follow::News;
 pub use gate::{GateSettings, Quotas, Shown, Shows};
 pub use person::{Person, PersonChange};
+pub use vm_pool::{VM_POOL, VmPool};
 
 use crate::reconcile::Hub;
 use crate::store::{Failure, Key, Store};
@@ -37,6 +39,7 @@ struct Parts {
     hub: Arc<Hub>,
     gate: Gate,
     followers: Followers,
+    vm_pool: VmPool,
 }
 
 /// What the API does for somebody who was let in. What they change is recorded as their doing.
@@ -48,8 +51,12 @@ pub struct Desk {
 }
 
 impl App {
-    pub fn new(hub: Arc<Hub>, gate: GateSettings) -> Self {
-        Self(Arc::new(Parts { hub, gate: Gate::new(gate), followers: Followers::default() }))
+    pub fn new(hub: Arc<Hub>, gate: GateSettings, vm_pool: VmPool) -> Self {
+        Self(Arc::new(Parts { hub, gate: Gate::new(gate), followers: Followers::default(), vm_pool }))
+    }
+
+    fn vm_pool(&self) -> &VmPool {
+        &self.0.vm_pool
     }
 
     fn hub(&self) -> &Hub {

@@ -55,8 +55,10 @@ impl Passwords {
         if text.len() < shortest {
             return Err(Invalid::new("password", format!("must be at least {shortest} bytes")).into());
         }
-        if text.len() > LONGEST || text.contains('\0') {
-            let why = format!("must be at most {LONGEST} bytes, which is all that bcrypt reads, and no NUL");
+        if text.len() > LONGEST || text.contains(char::is_control) {
+            let why = format!(
+                "must be at most {LONGEST} bytes, which is all that bcrypt reads, and no control characters"
+            );
             return Err(Invalid::new("password", why).into());
         }
         let (password, cost) = (password.clone(), self.cost);

@@ -157,7 +157,7 @@ impl Desk {
         self.caller.account.as_ref().filter(|_| !self.caller.looks_after_all()).map(|account| account.id)
     }
 
-    fn limits(&self) -> Option<Quota> {
+    pub(super) fn limits(&self) -> Option<Quota> {
         self.caller.account.as_ref().map(|account| self.app.gate().limits(account))
     }
 

@@ -5,7 +5,7 @@ use super::event::{About, record};
 use super::machine::{by_id, by_name, held};
 use super::replace::{GiveUp, give_up, replace};
 use super::row::{MachineRow, micros, text};
-use super::schema::{assignment, machine};
+use super::schema::{assignment, machine, pool};
 use super::sql::Value::{Number, Text};
 use super::sql::execute;
 use super::{Conn, Failure, Store, ssh};
@@ -48,6 +48,23 @@ impl Store {
                 return Ok(());
             }
             retire(conn, &found, now)
+        })
+        .await
+    }
+
+    /// The same of a pool's, which wants one fewer from then on. Says whether nobody was on it.
+    pub async fn machine_discard(&self, id: MachineId, now: Timestamp) -> Result<bool, Failure> {
+        self.write(move |conn| {
+            let found = by_id(conn, &id.to_string())?;
+            if found.holding.is_some() {
+                return Ok(false);
+            }
+            if let Some(of) = found.pool.as_ref().filter(|_| found.retired_at.is_none()) {
+                diesel::update(pool::table.filter(pool::name.eq(of.as_str()).and(pool::size.gt(0))))
+                    .set(pool::size.eq(pool::size - 1))
+                    .execute(conn)?;
+            }
+            retire(conn, &found, now).map(|()| true)
         })
         .await
     }

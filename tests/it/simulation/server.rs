@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use model::machine::Machine;
 use model::reservation::Reservation;
-use server::app::App;
+use server::app::{App, VmPool};
 use server::reconcile::{self, Hub};
 use server::store::{CommitSide, Store};
 use std::pin::Pin;
@@ -149,5 +149,5 @@ fn open(
     let url = folder.path().join("berth.db").display().to_string();
     let store = Store::open(&url, TTL, time.now(), Some(Box::new(hook))).unwrap();
     let hub = Hub::new(store, Arc::new(time.clone()), None);
-    (hub.clone(), App::new(hub, gate()))
+    (hub.clone(), App::new(hub, gate(), VmPool::default()))
 }

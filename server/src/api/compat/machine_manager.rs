@@ -1,6 +1,7 @@
 //! The machine manager, in its own words: `/machines`, `/reserve`, `/available`, `/reservations` and
 //! `/release_all`.
 
+use super::number::{self, Number};
 use crate::api::answer::{Answers, Created};
 use crate::api::error::{Failure, Fault};
 use crate::api::parameter::{OLD_COUNT, OLD_DURATION, OLD_KEY, OLD_LABEL, OLD_PASSWORD, OLD_USERNAME};
@@ -19,7 +20,6 @@ use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use warp::Reply;
 use warp::http::StatusCode;
@@ -84,47 +84,16 @@ fn reservation_routes() -> Vec<Route> {
     ]
 }
 
-/// A number, or one in quotes: its clients sent both.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a whole number")]
-enum Number {
-    Number(i64),
-    Text(String),
-}
-
-/// What the document says of such a number.
-fn number(most: i64) -> RefOr<Schema> {
-    let digits = most.to_string().len() - 1;
-    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(most));
-    let text = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .pattern(Some(format!("^[1-9][0-9]{{0,{}}}$", digits - 1)));
-    let absent = ObjectBuilder::new().schema_type(Type::Null);
-    OneOfBuilder::new().item(number).item(text).item(absent).into()
-}
-
 fn port() -> RefOr<Schema> {
-    number(65_535)
+    number::schema(65_535)
 }
 
 fn count() -> RefOr<Schema> {
-    number(MOST_MACHINES.into())
+    number::schema(MOST_MACHINES.into())
 }
 
 fn minutes() -> RefOr<Schema> {
-    number(527_040)
-}
-
-impl Number {
-    fn read(&self, field: &str) -> Result<i64, Fault> {
-        match self {
-            Self::Number(number) => Ok(*number),
-            Self::Text(text) => text
-                .trim()
-                .parse()
-                .map_err(|_| Fault::field(field, format!("`{field}` must be a whole number"))),
-        }
-    }
+    number::schema(527_040)
 }
 
 // --- machines

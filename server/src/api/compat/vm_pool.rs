@@ -1,0 +1,201 @@
+//! The VM pool with check-out and check-in, in its own words. Whoever asks may say who they are in the body:
+//! `"auth": {"userid": 1, "password": "…"}`.
+
+mod lending;
+mod size;
+mod users;
+mod vms;
+
+use super::number::{self, Number};
+use crate::api::answer::Answers;
+use crate::api::error::{Failure, Fault};
+use crate::api::route::{Asker, Route, Wording};
+use crate::api::schemas::Schemas;
+use crate::app::{Desk, Refusal};
+use model::auth::Role;
+use model::ssh::Secret;
+use model::wire::AccountView;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use warp::Reply;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+pub(super) fn routes() -> Vec<Route> {
+    [users::routes(), size::routes(), vms::routes(), lending::routes()].into_iter().flatten().collect()
+}
+
+/// Who asks.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = VmAuth)]
+struct Auth {
+    #[schema(schema_with = id)]
+    userid: Number,
+    #[schema(value_type = model::text::Line)]
+    password: Secret,
+}
+
+fn id() -> RefOr<Schema> {
+    number::schema(i32::MAX.into())
+}
+
+impl Asker {
+    /// Whoever the body names, or else the header. While there is no account, nobody has to be named.
+    async fn desk(self, auth: Option<Auth>) -> Result<Desk, Failure> {
+        let Self { app, shown, deed } = self;
+        let is_locked = app.is_locked().await.map_err(Refusal::from)?;
+        match auth.filter(|_| is_locked) {
+            Some(Auth { userid, password }) => {
+                Ok(app.admit_numbered(shown, userid.read("auth.userid")?, password, deed).await?)
+            }
+            None if is_locked && shown.credential.is_none() => {
+                Err(no(StatusCode::BAD_REQUEST, "auth parameters missing"))
+            }
+            None => Ok(app.admit(shown, deed).await?),
+        }
+    }
+}
+
+/// Who asks, and whether they look after everything; nobody while there is no account.
+fn asking(desk: &Desk) -> (Option<AccountView>, bool) {
+    let account = desk.me().account;
+    let is_admin = account.as_ref().is_none_or(|account| account.role == Role::Admin);
+    (account, is_admin)
+}
+
+/// Those whom the asker may see.
+async fn people(desk: &Desk) -> Result<Vec<AccountView>, Refusal> {
+    match asking(desk) {
+        (Some(own), false) => return Ok(vec![own]),
+        (None, _) => return Ok(Vec::new()),
+        (Some(_), true) => {}
+    }
+    let (mut all, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = desk.account_list(cursor, PAGE).await?;
+        all.extend(page.items);
+        cursor = page.next;
+        if cursor.is_none() {
+            all.sort_by_key(|account: &AccountView| account.number);
+            return Ok(all);
+        }
+    }
+}
+
+/// The largest page.
+const PAGE: u32 = 1000;
+
+/// Things by their ids, or, if there are none, a text that looks like an empty list.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Rows<T> {
+    Some(BTreeMap<String, T>),
+    None(String),
+}
+
+const NOTHING: &str = "[]";
+
+impl<T> Rows<T> {
+    fn of(rows: impl IntoIterator<Item = (i64, T)>) -> Self {
+        let rows: BTreeMap<_, _> = rows.into_iter().map(|(id, row)| (id.to_string(), row)).collect();
+        if rows.is_empty() { Self::None(NOTHING.to_owned()) } else { Self::Some(rows) }
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = VmMessage)]
+struct Message {
+    message: &'static str,
+}
+
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = VmLoudMessage)]
+struct LoudMessage {
+    #[serde(rename = "Message")]
+    message: &'static str,
+}
+
+// --- how it says no
+
+const WORDS: Wording = Wording {
+    refuse,
+    describe: |schemas: &mut Schemas| schemas.of::<No>(),
+    statuses: &[StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND],
+};
+
+/// One of these.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = VmNo)]
+struct No {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(rename = "Message", skip_serializing_if = "Option::is_none")]
+    loud: Option<String>,
+    #[serde(rename = "VM owned by user", skip_serializing_if = "Option::is_none")]
+    owned: Option<String>,
+    #[serde(rename = "VM owner Details", skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(rename = "Maintenance_VM_details", skip_serializing_if = "Option::is_none")]
+    maintained: Option<String>,
+}
+
+const REFUSED: &str = "Authentication or Authorization failed";
+const NONE_LEFT: &str = "No VM's are available in pool for checkout.Please retry after some time.";
+const OWNED: &str = "VM owned by user";
+const OWNER: &str = "VM owner Details";
+const MAINTAINED: &str = "Maintenance_VM_details";
+
+fn no(status: StatusCode, says: &str) -> Failure {
+    Fault::new(status, says).into()
+}
+
+/// There is none, said under this name.
+fn none(name: &str) -> Failure {
+    Fault::field(name, NOTHING).into()
+}
+
+fn refuse(failure: Failure) -> Response {
+    failure.log();
+    let (status, says) = (status(&failure), failure.detail());
+    let message = |message: String| No { message: Some(message), ..No::default() };
+    let loud = |message: String| No { loud: Some(message), ..No::default() };
+    let body = match failure {
+        Failure::Refused(Refusal::Unauthorised(_) | Refusal::Forbidden(_)) => loud(REFUSED.to_owned()),
+        Failure::Refused(Refusal::Shortage(_)) => message(NONE_LEFT.to_owned()),
+        Failure::Fault(Fault { status: StatusCode::UNAUTHORIZED, detail, .. }) => loud(detail),
+        Failure::Fault(Fault { field, detail, .. }) => match field.as_deref() {
+            Some(OWNED) => No { owned: Some(detail), ..No::default() },
+            Some(OWNER) => No { owner: Some(detail), ..No::default() },
+            Some(MAINTAINED) => No { maintained: Some(detail), ..No::default() },
+            _ => message(detail),
+        },
+        Failure::Refused(_) => message(says),
+    };
+    warp::reply::with_status(body.respond(), status).into_response()
+}
+
+/// It knew 400 for whatever the caller could do something about, and 401 for whoever may not.
+fn status(failure: &Failure) -> StatusCode {
+    match failure.status() {
+        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        StatusCode::FORBIDDEN if matches!(failure, Failure::Refused(Refusal::OverQuota(_))) => {
+            StatusCode::BAD_REQUEST
+        }
+        StatusCode::FORBIDDEN => StatusCode::UNAUTHORIZED,
+        other => other,
+    }
+}
+
+/// What stands in a path, and can be what somebody looks for.
+fn word(place: String) -> Result<String, Failure> {
+    let fits = place.len() <= 100 && place.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(place) } else { Err(no(StatusCode::NOT_FOUND, "there is nothing of that name")) }
+}
+
+/// The same of a number.
+fn numbered(place: &str) -> Result<i64, Failure> {
+    let number = place.parse().ok().filter(|number| (1..=i64::from(i32::MAX)).contains(number));
+    number.ok_or_else(|| no(StatusCode::NOT_FOUND, "an id is a whole number from 1 up"))
+}

@@ -1,0 +1,165 @@
+//! How many VMs there are.
+
+use super::users::Asking;
+use super::vms::{Standing, standings};
+use super::{Auth, Message, Number, WORDS, asking, no, people};
+use crate::api::answer::Made;
+use crate::api::body::Perhaps;
+use crate::api::error::{Failure, Fault};
+use crate::api::route::{Asker, Request, Route, get, post};
+use crate::app::Desk;
+use model::auth::Deed;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use warp::http::StatusCode;
+
+const MOST: i64 = 10_000;
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        get("/truncate_tables", "empty the pool, delete other users")
+            .deed_by_body(Deed::Accounts)
+            .no_head()
+            .leniently()
+            .worded(WORDS)
+            .by(truncate),
+        post("/create_resource_pool", "make the pool of VMs, or change how many there are")
+            .deed_by_body(Deed::Machines)
+            .leniently()
+            .worded(WORDS)
+            .by(create),
+        post("/resizevmpool", "change how many VMs there are")
+            .deed_by_body(Deed::Machines)
+            .leniently()
+            .worded(WORDS)
+            .by(resize),
+        get("/vmpoolsize", "how many VMs there are").deed(Deed::Look).leniently().worded(WORDS).by(size),
+        get("/create_resource_pool/basicstats", "how many VMs are free, in use and in maintenance")
+            .deed(Deed::Look)
+            .leniently()
+            .worded(WORDS)
+            .by(stats),
+    ]
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = VmPoolAsked)]
+struct Asked {
+    auth: Option<Auth>,
+    #[schema(schema_with = most, required = true)]
+    pool_size: Option<Number>,
+}
+
+fn most() -> RefOr<Schema> {
+    super::number::schema(MOST)
+}
+
+impl Asked {
+    fn size(&self) -> Result<u32, Fault> {
+        let given = self.pool_size.as_ref().ok_or_else(|| Fault::field("pool_size", "give `pool_size`"))?;
+        let fits =
+            u32::try_from(given.read("pool_size")?).ok().filter(|size| (1..=MOST as u32).contains(size));
+        fits.ok_or_else(|| Fault::field("pool_size", format!("`pool_size` must be 1 to {MOST}")))
+    }
+}
+
+async fn create(asker: Asker, request: Request<Perhaps<Asked>>) -> Result<Made<Message>, Failure> {
+    let size = request.body.0.size();
+    let desk = asker.desk(request.body.0.auth).await?;
+    if asking(&desk).0.is_none() {
+        return Err(no(StatusCode::BAD_REQUEST, "Please create user first."));
+    }
+    let is_new = desk.vm_pool().await?.is_none_or(|pool| pool.size == 0);
+    set(&desk, size?).await?;
+    Ok(Made(Message { message: if is_new { "Resources Created." } else { "Pool resources recreated." } }))
+}
+
+async fn resize(asker: Asker, request: Request<Perhaps<Asked>>) -> Result<Message, Failure> {
+    let size = request.body.0.size();
+    let desk = asker.desk(request.body.0.auth).await?;
+    let missing = || no(StatusCode::BAD_REQUEST, "Please create pool first.");
+    let pool = desk.vm_pool().await?.ok_or_else(missing)?;
+    let size = size?;
+    if pool.size == size {
+        return Ok(Message { message: "Nothing to Update" });
+    }
+    set(&desk, size).await?;
+    Ok(Message { message: "Pool size updated successfully" })
+}
+
+/// What somebody uses, or is being looked after, stays in any case: the pool goes no further down than that.
+async fn set(desk: &Desk, size: u32) -> Result<(), Failure> {
+    let used = standings(desk).await?.iter().filter(|vm| !matches!(vm.standing, Standing::Idle)).count();
+    if used > size as usize {
+        let says = "Cannot resize as , currently in used VM > expected pool resize value";
+        return Err(no(StatusCode::BAD_REQUEST, says));
+    }
+    desk.vm_pool_set(size).await?;
+    Ok(())
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = VmPoolSize)]
+struct Size {
+    #[serde(rename = "vm pool size")]
+    size: String,
+}
+
+async fn wanted(desk: &Desk) -> Result<String, Failure> {
+    Ok(desk.vm_pool().await?.map_or(0, |pool| pool.size).to_string())
+}
+
+async fn size(desk: Desk, _: Request) -> Result<Size, Failure> {
+    Ok(Size { size: wanted(&desk).await? })
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = VmPoolStats)]
+struct Stats {
+    #[serde(rename = "Pool Stats")]
+    stats: Counts,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = VmPoolCounts)]
+struct Counts {
+    #[serde(rename = "VM_under_maintenance_in_Pool")]
+    maintained: usize,
+    #[serde(rename = "allocated_VM_in_Pool")]
+    taken: usize,
+    #[serde(rename = "free_VM_in_pool")]
+    free: usize,
+    #[serde(rename = "total_VM_count_in_pool")]
+    total: String,
+}
+
+async fn stats(desk: Desk, _: Request) -> Result<Stats, Failure> {
+    let vms = standings(&desk).await?;
+    let count = |is_it: fn(&Standing) -> bool| vms.iter().filter(|vm| is_it(&vm.standing)).count();
+    let stats = Counts {
+        maintained: count(|standing| matches!(standing, Standing::Maintenance)),
+        taken: count(|standing| matches!(standing, Standing::Taken(_))),
+        free: count(|standing| matches!(standing, Standing::Idle)),
+        total: wanted(&desk).await?,
+    };
+    Ok(Stats { stats })
+}
+
+/// Whoever asks stays, or nobody could ask for anything afterwards.
+async fn truncate(asker: Asker, request: Request<Perhaps<Asking>>) -> Result<Made<Message>, Failure> {
+    let desk = asker.desk(request.body.0.auth).await?;
+    for vm in standings(&desk).await? {
+        if let Standing::Taken(Some(reservation)) = vm.standing {
+            desk.reservation_release(&reservation.id.to_string(), Some(0)).await?;
+        }
+    }
+    let own = asking(&desk).0.map(|own| own.number);
+    for account in people(&desk).await?.iter().filter(|account| Some(account.number) != own) {
+        desk.account_delete(account.name.as_str(), true).await?;
+    }
+    if desk.vm_pool().await?.is_some() {
+        desk.vm_pool_set(0).await?;
+    }
+    Ok(Made(Message { message: "Tables Created" }))
+}

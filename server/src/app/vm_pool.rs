@@ -1,0 +1,141 @@
+//! The pool of VMs that older clients check out and in: one pool of ours, under a name of its own.
+
+use super::{App, Desk, Refusal};
+use jiff::SignedDuration;
+use model::MachineId;
+use model::duration::LONGEST;
+use model::pool::Size;
+use model::wire::{MachineView, PoolPut, PoolView};
+
+pub const VM_POOL: &str = "vmpool";
+/// Its clients ask for machines as soon as they have asked for a pool.
+const WAIT: SignedDuration = SignedDuration::from_secs(60);
+const GLANCE: SignedDuration = SignedDuration::from_millis(200);
+/// Name, processors and GB as its clients know them.
+const SIZES: [(&str, u32, u32); 4] =
+    [("small", 2, 8), ("medium", 4, 16), ("large", 8, 64), ("xlarge", 16, 128)];
+
+/// What its machines are made of.
+#[derive(Debug, Clone)]
+pub struct VmPool {
+    pub provider: String,
+    pub image: String,
+    /// How much of what its clients were promised a VM really has.
+    pub scale: f64,
+}
+
+impl Default for VmPool {
+    fn default() -> Self {
+        Self { provider: "simulated".to_owned(), image: String::new(), scale: 1.0 / 16.0 }
+    }
+}
+
+impl VmPool {
+    fn sizes(&self) -> Vec<Size> {
+        let scaled = |whole: u32, least: u32| ((f64::from(whole) * self.scale) as u32).max(least);
+        let size = |(name, cpus, gb): &(&str, u32, u32)| Size {
+            name: (*name).to_owned(),
+            millicpus: scaled(cpus * 1000, 10),
+            memory_mib: scaled(gb * 1024, 64),
+        };
+        SIZES.iter().map(size).collect()
+    }
+}
+
+impl Desk {
+    pub async fn vm_pool(&self) -> Result<Option<PoolView>, Refusal> {
+        match self.pool_get(VM_POOL).await {
+            Ok(pool) => Ok(Some(pool)),
+            Err(Refusal::NotFound(_)) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Wants so many from now on; answers when they are there, or when that takes too long.
+    pub async fn vm_pool_set(&self, size: u32) -> Result<PoolView, Refusal> {
+        let VmPool { provider, image, .. } = self.app.vm_pool().clone();
+        let sizes = self.app.vm_pool().sizes();
+        let wanted = PoolPut { provider, image, size, sizes, ..PoolPut::default() };
+        let mut pool = self.pool_put(VM_POOL, wanted).await?;
+        let until = self.now() + WAIT;
+        while !is_settled(&pool) && self.now() < until {
+            self.hub().clock.sleep_until(self.now() + GLANCE).await;
+            pool = self.pool_get(VM_POOL).await?;
+        }
+        match &pool.problem {
+            Some(problem) if !is_settled(&pool) => Err(Refusal::Failed(problem.clone())),
+            Some(_) | None => Ok(pool),
+        }
+    }
+
+    /// Takes an idle VM out of the pool, which wants one fewer from then on. Says whether it was idle.
+    pub async fn vm_discard(&self, id: MachineId) -> Result<bool, Refusal> {
+        let is_discarded = self.store.machine_discard(id, self.now()).await?;
+        self.hub().queue.add(id);
+        self.hub().pools.changed();
+        Ok(is_discarded)
+    }
+
+    /// Those that are not on their way out, in the order of their numbers.
+    pub async fn vms(&self) -> Result<Vec<(u32, MachineView)>, Refusal> {
+        let now = self.now();
+        let of_pool = |machine: &model::machine::Machine| {
+            let is_its = machine.pool.as_ref().is_some_and(|pool| pool.as_str() == VM_POOL);
+            is_its && machine.retired_at.is_none()
+        };
+        let machines = self.app.every_machine().await?.into_iter().filter(of_pool);
+        let mut vms: Vec<_> = machines
+            .filter_map(|machine| Some((number(machine.name.as_str())?, self.machine_view(machine, now))))
+            .collect();
+        vms.sort_by_key(|(number, _)| *number);
+        Ok(vms)
+    }
+
+    /// For how many minutes whoever asks may have a VM.
+    pub fn longest_minutes(&self) -> i64 {
+        let quota = self.limits().unwrap_or_default();
+        let hours = [quota.longest_hours, quota.hours_per_week].into_iter().flatten().min();
+        let of_token = self.caller.scope.longest.map(|longest| longest.as_mins());
+        let longest = (LONGEST.as_secs() / 60) as i64;
+        let all = [hours.map(|hours| i64::from(hours) * 60), of_token];
+        all.into_iter().flatten().fold(longest, i64::min).max(1)
+    }
+}
+
+impl App {
+    /// Whether there is such an account.
+    pub async fn is_numbered(&self, number: i64) -> Result<bool, Refusal> {
+        Ok(self.hub().store.account_numbered(number).await?.is_some())
+    }
+}
+
+/// `vmpool-7` is 7.
+fn number(name: &str) -> Option<u32> {
+    name.strip_prefix(VM_POOL)?.strip_prefix('-')?.parse().ok()
+}
+
+/// As many as wanted, or no more than must stay, and none on its way in or out.
+fn is_settled(pool: &PoolView) -> bool {
+    let count = |states: &[&str]| states.iter().filter_map(|state| pool.states.get(*state)).sum::<u32>();
+    let all = pool.states.values().sum::<u32>();
+    let most = pool.size.max(count(&["held", "maintenance"]));
+    count(&["unreachable", "retiring"]) == 0 && (pool.size..=most).contains(&all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_scaled_and_never_nothing() {
+        let small = |scale| VmPool { scale, ..VmPool::default() }.sizes().remove(0);
+        assert_eq!(small(1.0), Size { name: "small".to_owned(), millicpus: 2000, memory_mib: 8192 });
+        assert_eq!(small(1.0 / 16.0), Size { name: "small".to_owned(), millicpus: 125, memory_mib: 512 });
+        assert_eq!(small(1e-9), Size { name: "small".to_owned(), millicpus: 10, memory_mib: 64 });
+    }
+
+    #[test]
+    fn a_vm_is_known_by_its_number() {
+        assert_eq!([number("vmpool-7"), number("vmpool-x"), number("lab-7")], [Some(7), None, None]);
+    }
+}

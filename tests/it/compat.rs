@@ -1,0 +1,3 @@
+//! What clients of older systems ask, answered as it always was.
+
+mod vm_pool;
