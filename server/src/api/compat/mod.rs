@@ -5,9 +5,13 @@ mod number;
 mod vm_pool;
 
 use super::route::Route;
-#[cfg(any(test, fuzzing))]
-pub(super) use machine_manager::law;
-
 pub(super) fn routes() -> Vec<Route> {
     [machine_manager::routes(), vm_pool::routes()].into_iter().flatten().collect()
+}
+
+/// What holds of any request in their words.
+#[cfg(any(test, fuzzing))]
+pub(super) fn law(bytes: &[u8]) {
+    machine_manager::law(bytes);
+    vm_pool::law(bytes);
 }

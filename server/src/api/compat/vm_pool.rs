@@ -1,10 +1,15 @@
 //! The VM pool with check-out and check-in, in its own words. Whoever asks may say who they are in the body:
 //! `"auth": {"userid": 1, "password": "…"}`.
 
+#[cfg(any(test, fuzzing))]
+mod law;
 mod lending;
 mod size;
 mod users;
 mod vms;
+
+#[cfg(any(test, fuzzing))]
+pub(in crate::api) use law::law;
 
 use super::number::{self, Number};
 use crate::api::answer::Answers;

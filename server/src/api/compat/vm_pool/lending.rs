@@ -54,7 +54,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = VmMeant)]
-struct Meant {
+pub(super) struct Meant {
     auth: Option<Auth>,
     #[schema(schema_with = super::id)]
     vmid: Option<Number>,

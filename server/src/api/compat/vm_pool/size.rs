@@ -45,7 +45,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = VmPoolAsked)]
-struct Asked {
+pub(super) struct Asked {
     auth: Option<Auth>,
     #[schema(schema_with = most, required = true)]
     pool_size: Option<Number>,
@@ -56,7 +56,7 @@ fn most() -> RefOr<Schema> {
 }
 
 impl Asked {
-    fn size(&self) -> Result<u32, Fault> {
+    pub(super) fn size(&self) -> Result<u32, Fault> {
         let given = self.pool_size.as_ref().ok_or_else(|| Fault::field("pool_size", "give `pool_size`"))?;
         let fits =
             u32::try_from(given.read("pool_size")?).ok().filter(|size| (1..=MOST as u32).contains(size));

@@ -51,7 +51,7 @@ fn gently(failure: Failure) -> Response {
 
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = VmUserNew)]
-struct NewUser {
+pub(super) struct NewUser {
     auth: Option<Auth>,
     #[schema(value_type = model::text::Line, required = true)]
     name: Option<String>,
@@ -140,7 +140,7 @@ async fn by_email(desk: Desk, request: Request) -> Result<Users, Failure> {
 
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = VmUserChange)]
-struct Change {
+pub(super) struct Change {
     auth: Option<Auth>,
     #[schema(schema_with = super::id)]
     id: Option<super::Number>,
