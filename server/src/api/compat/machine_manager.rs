@@ -1,6 +1,7 @@
 //! The machine manager, in its own words: `/machines`, `/reserve`, `/available`, `/reservations` and
 //! `/release_all`.
 
+use super::every;
 use super::number::{self, Number};
 use crate::api::answer::{Answers, Created};
 use crate::api::error::{Failure, Fault};
@@ -8,7 +9,7 @@ use crate::api::parameter::{OLD_COUNT, OLD_DURATION, OLD_KEY, OLD_LABEL, OLD_PAS
 use crate::api::query::Query;
 use crate::api::route::{Request, Route, Wording, delete, get, post};
 use crate::api::schemas::Schemas;
-use crate::app::{Desk, MachineFilter, Refusal, ReservationFilter};
+use crate::app::{Desk, Refusal};
 use model::allocate::Shortage;
 use model::auth::Deed;
 use model::phase::Phase;
@@ -18,7 +19,6 @@ use model::wire::{
 };
 use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 use warp::Reply;
@@ -30,8 +30,6 @@ const PASSWORD: &str = "test";
 const DURATION: i64 = 60;
 /// Seconds until a reservation must be ready, or gone.
 const WAIT: u32 = 60;
-/// The largest page.
-const PAGE: u32 = 1000;
 
 pub(super) fn routes() -> Vec<Route> {
     let machines = vec![
@@ -169,7 +167,7 @@ struct OldMachine {
 }
 
 async fn machines(desk: Desk, _: Request) -> Result<OldMachines, Failure> {
-    Ok(OldMachines { machines: every_machine(&desk).await?.iter().map(machine_row).collect() })
+    Ok(OldMachines { machines: every::machines(&desk).await?.iter().map(machine_row).collect() })
 }
 
 fn machine_row(machine: &MachineView) -> OldMachine {
@@ -187,7 +185,7 @@ async fn remove(desk: Desk, request: Request) -> Result<Said, Failure> {
 }
 
 async fn available(desk: Desk, _: Request) -> Result<OldAvailability, Failure> {
-    Ok(availability(&every_machine(&desk).await?))
+    Ok(availability(&every::machines(&desk).await?))
 }
 
 /// Names of machines.
@@ -203,19 +201,6 @@ fn availability(machines: &[MachineView]) -> OldAvailability {
         of_state.map(|machine| machine.name.to_string()).collect()
     };
     OldAvailability { available: names("free"), reserved: names("held") }
-}
-
-async fn every_machine(desk: &Desk) -> Result<Vec<MachineView>, Refusal> {
-    let (mut all, mut cursor) = (Vec::new(), None);
-    loop {
-        let filter = MachineFilter { labels: Labels::default(), state: None, cursor, limit: PAGE };
-        let page = desk.machine_list(filter).await?;
-        all.extend(page.items);
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(all);
-        }
-    }
 }
 
 // --- reservations
@@ -365,26 +350,10 @@ struct OldReservation {
 }
 
 async fn reservations(desk: Desk, _: Request) -> Result<OldReservations, Failure> {
-    Ok(OldReservations { reservations: live_rows(&desk).await? })
-}
-
-/// Those that become ready between the two lists are in both, and counted once.
-async fn live_rows(desk: &Desk) -> Result<Vec<OldReservation>, Refusal> {
-    let mut live = BTreeMap::new();
-    for phase in [Phase::Pending, Phase::Ready] {
-        let mut cursor = None;
-        loop {
-            let filter = ReservationFilter { username: None, phase: Some(phase), cursor, limit: PAGE };
-            let page = desk.reservation_list(filter).await?;
-            live.extend(page.items.into_iter().map(|reservation| (reservation.id, reservation)));
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-    }
     let now = desk.health().await?.now;
-    Ok(live.values().flat_map(|reservation| rows(reservation, now)).collect())
+    let reservations =
+        every::live(&desk).await?.iter().flat_map(|reservation| rows(reservation, now)).collect();
+    Ok(OldReservations { reservations })
 }
 
 fn rows(reservation: &ReservationView, now: Timestamp) -> Vec<OldReservation> {

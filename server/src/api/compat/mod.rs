@@ -1,5 +1,6 @@
 //! APIs of older systems, so that their clients go on working: thin adapters over the same app.
 
+mod every;
 mod machine_manager;
 mod number;
 mod vm_pool;

@@ -11,6 +11,7 @@ mod vms;
 #[cfg(any(test, fuzzing))]
 pub(in crate::api) use law::law;
 
+use super::every;
 use super::number::{self, Number};
 use crate::api::answer::Answers;
 use crate::api::error::{Failure, Fault};
@@ -77,20 +78,10 @@ async fn people(desk: &Desk) -> Result<Vec<AccountView>, Refusal> {
         (None, _) => return Ok(Vec::new()),
         (Some(_), true) => {}
     }
-    let (mut all, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = desk.account_list(cursor, PAGE).await?;
-        all.extend(page.items);
-        cursor = page.next;
-        if cursor.is_none() {
-            all.sort_by_key(|account: &AccountView| account.number);
-            return Ok(all);
-        }
-    }
+    let mut all = every::accounts(desk).await?;
+    all.sort_by_key(|account| account.number);
+    Ok(all)
 }
-
-/// The largest page.
-const PAGE: u32 = 1000;
 
 /// Things by their ids, or, if there are none, a text that looks like an empty list.
 #[derive(Serialize, ToSchema)]

@@ -1,13 +1,13 @@
 //! Its VMs: which there are, of which type, and whose.
 
+use super::super::every;
 use super::users::{Asking, email_of};
-use super::{LoudMessage, PAGE, Rows, WORDS, asking, no, numbered, people, word};
+use super::{LoudMessage, Rows, WORDS, asking, no, numbered, people, word};
 use crate::api::body::Perhaps;
 use crate::api::error::Failure;
 use crate::api::route::{Asker, Request, Route, delete, get};
-use crate::app::{Desk, Refusal, ReservationFilter};
+use crate::app::{Desk, Refusal};
 use model::auth::Deed;
-use model::phase::Phase;
 use model::wire::{MachineView, ReservationView};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -48,9 +48,12 @@ pub(super) enum Standing {
 }
 
 pub(super) async fn standings(desk: &Desk) -> Result<Vec<Vm>, Refusal> {
-    let mut taken = seats(desk).await?;
+    let live = every::live(desk).await?;
+    let open = live.iter().flat_map(|of| of.machines.iter().map(move |seat| (seat, of)));
+    let open = open.filter(|(seat, _)| seat.cleaned_at.is_none());
+    let mut taken: HashMap<_, _> = open.map(|(seat, of)| (seat.name.clone(), of.clone())).collect();
     let vm = |(number, machine): (u32, MachineView)| {
-        let reservation = taken.remove(machine.name.as_str());
+        let reservation = taken.remove(&machine.name);
         let standing = match machine.state.as_str() {
             _ if reservation.is_some() => Standing::Taken(reservation.map(Box::new)),
             "held" => Standing::Taken(None),
@@ -63,27 +66,6 @@ pub(super) async fn standings(desk: &Desk) -> Result<Vec<Vm>, Refusal> {
         Vm { id: number.into(), machine, standing }
     };
     Ok(desk.vms().await?.into_iter().map(vm).collect())
-}
-
-/// Live reservations that the asker may see, by the names of their machines.
-async fn seats(desk: &Desk) -> Result<HashMap<String, ReservationView>, Refusal> {
-    let mut seats = HashMap::new();
-    for phase in [Phase::Pending, Phase::Ready] {
-        let mut cursor = None;
-        loop {
-            let filter = ReservationFilter { username: None, phase: Some(phase), cursor, limit: PAGE };
-            let page = desk.reservation_list(filter).await?;
-            for reservation in page.items {
-                let live = reservation.machines.iter().filter(|seat| seat.cleaned_at.is_none());
-                seats.extend(live.map(|seat| (seat.name.to_string(), reservation.clone())));
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-    }
-    Ok(seats)
 }
 
 #[derive(Serialize, ToSchema)]
