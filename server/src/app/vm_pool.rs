@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use model::MachineId;
 use model::duration::LONGEST;
 use model::pool::Size;
-use model::wire::{MachineView, PoolPut, PoolView};
+use model::wire::{MachinePatch, MachineView, PoolPut, PoolView, ReservationView};
 
 pub const VM_POOL: &str = "vmpool";
 /// Its clients ask for machines as soon as they have asked for a pool.
@@ -74,6 +74,26 @@ impl Desk {
         self.hub().queue.add(id);
         self.hub().pools.changed();
         Ok(is_discarded)
+    }
+
+    /// Gives back a VM of one's own. It is set apart first, so that nobody gets it before somebody has looked at it; the
+    /// answer comes when nothing of its account is left, or the wait is over.
+    pub async fn vm_check_in(&self, of: &ReservationView, wait: u32) -> Result<(), Refusal> {
+        let own = self.caller.account.as_ref().map(|account| account.id);
+        let found = self.store.reservation_get(of.id).await?;
+        if own.is_none() || found.owner.as_ref().map(|owner| owner.id) != own {
+            return Err(Refusal::Forbidden("only whoever has it gives it back".to_owned()));
+        }
+        let seats: Vec<_> = found.live_seats().collect();
+        let [seat] = seats.as_slice() else {
+            return Err(Refusal::Conflict(format!(
+                "it is one of several of reservation {0}: `DELETE /v1/reservations/{0}` ends them all",
+                of.id
+            )));
+        };
+        let apart = MachinePatch { cordoned: Some(true), ..MachinePatch::default() };
+        self.machine_patch(seat.machine_name.as_str(), apart).await?;
+        self.reservation_release(&of.id.to_string(), Some(wait)).await.map(drop)
     }
 
     /// Those that are not on their way out, in the order of their numbers.

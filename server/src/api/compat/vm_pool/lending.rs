@@ -1,10 +1,8 @@
 //! Checking VMs out and in, and what is done with them in between.
 
 use super::users::{email_of, name_of};
-use super::vms::{Row, Standing, Vm, find, is_of, kind, rows, standings};
-use super::{
-    Auth, MAINTAINED, Number, OWNED, OWNER, REFUSED, Rows, WORDS, asking, no, none, numbered, people,
-};
+use super::vms::{Row, Standing, Vm, find, kind, rows, standings};
+use super::{Auth, MAINTAINED, Number, OWNED, OWNER, Rows, WORDS, asking, no, none, numbered, people};
 use crate::api::answer::Made;
 use crate::api::body::Perhaps;
 use crate::api::error::{Failure, Fault};
@@ -254,25 +252,14 @@ struct Returned {
     message: &'static str,
 }
 
-/// It is set apart first, so that nobody gets it before somebody has looked at it.
 async fn check_in(asker: Asker, request: Request<Perhaps<Meant>>) -> Result<Made<Returned>, Failure> {
     let Meant { auth, vmid } = request.body.0;
     let desk = asker.desk(auth).await?;
     let vm = meant(&desk, vmid).await?;
-    if !is_of(&vm, &desk) {
-        return Err(Refusal::Forbidden(REFUSED.to_owned()).into());
-    }
     let Standing::Taken(Some(reservation)) = &vm.standing else {
-        return Err(Refusal::Forbidden(REFUSED.to_owned()).into());
+        return Err(Refusal::Forbidden("nobody here has it".to_owned()).into());
     };
-    if reservation.count > 1 {
-        let id = reservation.id;
-        let why =
-            format!("VM is one of several of reservation {id}: DELETE /v1/reservations/{id} ends them all");
-        return Err(no(StatusCode::BAD_REQUEST, &why));
-    }
-    set_apart(&desk, &vm, true).await?;
-    desk.reservation_release(&reservation.id.to_string(), Some(WAIT)).await?;
+    desk.vm_check_in(reservation, WAIT).await?;
     let vm = Brief { tagged: Some("maintenance"), ..Brief::of(&vm) };
     Ok(Made(Returned { vm, message: "VM checkin complete." }))
 }
@@ -282,19 +269,15 @@ async fn meant(desk: &Desk, vmid: Option<Number>) -> Result<Vm, Failure> {
     find(desk, vmid).await?.ok_or_else(|| no(StatusCode::BAD_REQUEST, "Invalid VM"))
 }
 
-async fn set_apart(desk: &Desk, vm: &Vm, is_apart: bool) -> Result<(), Refusal> {
-    let patch = MachinePatch { cordoned: Some(is_apart), ..MachinePatch::default() };
-    desk.machine_patch(vm.machine.name.as_str(), patch).await.map(drop)
-}
-
 async fn maintained(asker: Asker, request: Request<Perhaps<Meant>>) -> Result<Made<Returned>, Failure> {
     let Meant { auth, vmid } = request.body.0;
     let desk = asker.desk(auth).await?;
     let vm = meant(&desk, vmid).await?;
     if !vm.machine.cordoned {
-        return Err(Refusal::Forbidden(REFUSED.to_owned()).into());
+        return Err(Refusal::Forbidden("it is not in maintenance".to_owned()).into());
     }
-    set_apart(&desk, &vm, false).await?;
+    let ready = MachinePatch { cordoned: Some(false), ..MachinePatch::default() };
+    desk.machine_patch(vm.machine.name.as_str(), ready).await?;
     Ok(Made(Returned { vm: Brief::of(&vm), message: "VM ready to use and available in pool." }))
 }
 

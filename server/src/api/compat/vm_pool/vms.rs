@@ -2,7 +2,7 @@
 
 use super::super::every;
 use super::users::{Asking, email_of};
-use super::{LoudMessage, Rows, WORDS, asking, no, numbered, people, word};
+use super::{LoudMessage, Rows, WORDS, no, numbered, people, word};
 use crate::api::body::Perhaps;
 use crate::api::error::Failure;
 use crate::api::route::{Asker, Request, Route, delete, get};
@@ -214,14 +214,4 @@ async fn remove(asker: Asker, request: Request<Perhaps<Asking>>) -> Result<LoudM
 /// The VM that somebody means by a number, if there is one.
 pub(super) async fn find(desk: &Desk, number: i64) -> Result<Option<Vm>, Refusal> {
     Ok(standings(desk).await?.into_iter().find(|vm| vm.id == number))
-}
-
-/// Whose VM it is, of those whom the asker may see.
-pub(super) fn is_of(vm: &Vm, desk: &Desk) -> bool {
-    let own = asking(desk).0.map(|account| account.name);
-    let of = match &vm.standing {
-        Standing::Taken(Some(reservation)) => reservation.account.clone(),
-        _ => None,
-    };
-    of.is_some() && of == own
 }
