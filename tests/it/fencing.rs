@@ -15,6 +15,7 @@ on_both_databases!(
     a_machine_that_was_told_more_is_quarantined,
     a_machine_replaced_under_its_name_is_seen_clean_first,
     a_provider_that_knows_of_nothing_takes_nobodys_seat,
+    a_pool_is_looked_after_where_its_machines_were_made,
     a_machine_that_does_not_get_clean_may_be_told_to_try_again,
 );
 
@@ -180,6 +181,35 @@ async fn a_provider_that_knows_of_nothing_takes_nobodys_seat(farm: Farm) {
     drop(running);
     assert_eq!(farm.events("pool.losses_accepted").await.len(), 1);
     farm.until_free(8).await;
+}
+
+/// Docker on another host lists other containers, and is believed as little.
+async fn a_pool_is_looked_after_where_its_machines_were_made(farm: Farm) {
+    farm.yard.move_to("one host");
+    farm.pool("p", 2, json!({})).await;
+    let id = farm.reserve(&ask("alice", 1, 60)).await.unwrap().id;
+    farm.yard.move_to("another host");
+    farm.pool_set("p", 3, json!({})).await;
+    farm.until("it is not looked after from there", async || {
+        farm.get("/v1/pools/p").await["problem"].as_str().is_some_and(|problem| {
+            problem.contains("made at one host") && problem.contains("berth pool accept-losses p")
+        })
+    })
+    .await;
+    assert_eq!(farm.machine_views().await.len(), 2, "nothing is made there either");
+    assert_eq!(farm.reservation(id).await.phase, Phase::Ready);
+    let running = farm.clock.run();
+    farm.yard.move_to("one host");
+    farm.until("it goes on", async || farm.get("/v1/pools/p").await["problem"].is_null()).await;
+    farm.until_free(2).await;
+    assert_eq!(farm.events("machine.lost").await.len(), 0);
+
+    farm.yard.move_to("another host");
+    assert!(farm.post("/v1/pools/p/accept-losses", "").await.status().is_success());
+    farm.until("all are lost", async || farm.events("machine.lost").await.len() == 3).await;
+    farm.until_free(3).await;
+    assert_eq!(farm.reservation(id).await.phase, Phase::Ended);
+    drop(running);
 }
 
 async fn a_machine_that_does_not_get_clean_may_be_told_to_try_again(mut farm: Farm) {

@@ -30,11 +30,14 @@ struct State {
     standing: BTreeMap<MachineId, Standing>,
     is_forgetful: bool,
     is_tired: bool,
+    home: Option<String>,
 }
 
 struct Standing {
     pool: PoolName,
     name: String,
+    /// Where it was made.
+    home: Option<String>,
     host: FakeHost,
     created_at: Timestamp,
     agent: JoinHandle<()>,
@@ -59,6 +62,11 @@ impl Yard {
     /// Destroys nothing, and says so.
     pub fn refuse_to_destroy(&self, is_tired: bool) {
         self.state().is_tired = is_tired;
+    }
+
+    /// As if it were on that computer, and saw no longer what is on another one.
+    pub fn move_to(&self, home: &str) {
+        self.state().home = Some(home.to_owned());
     }
 
     /// As a power cut would.
@@ -92,13 +100,20 @@ impl Provider for Yard {
         "docker"
     }
 
+    fn home(&self) -> BoxFuture<'_, Result<Option<String>, ProvideError>> {
+        Box::pin(async { Ok(self.state().home.clone()) })
+    }
+
     fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Place, ProvideError>> {
         Box::pin(async move {
             let host = FakeHost::new();
             let live = live(self.address.clone(), order.join_token.clone(), host.clone(), self.clock.clone());
-            self.state().standing.entry(order.id).or_insert_with(|| Standing {
+            let mut state = self.state();
+            let home = state.home.clone();
+            state.standing.entry(order.id).or_insert_with(|| Standing {
                 pool: order.pool.clone(),
                 name: order.name.to_string(),
+                home,
                 host,
                 created_at: self.clock.now(),
                 agent: self.runtime.spawn(live),
@@ -110,7 +125,8 @@ impl Provider for Yard {
     fn list_owned<'a>(&'a self, pool: &'a PoolName) -> BoxFuture<'a, Result<Vec<Listed>, ProvideError>> {
         Box::pin(async move {
             let state = self.state();
-            let known = state.standing.iter().filter(|(_, of)| of.pool == *pool && !state.is_forgetful);
+            let is_seen = |of: &Standing| of.pool == *pool && of.home == state.home && !state.is_forgetful;
+            let known = state.standing.iter().filter(|(_, of)| is_seen(of));
             Ok(known.map(|(id, of)| Listed { id: *id, created_at: of.created_at }).collect())
         })
     }
