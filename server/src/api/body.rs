@@ -146,8 +146,14 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     if has_nul(body) {
         return Err(unreadable("a text in the body has a NUL (`\\u0000`); leave it out"));
     }
-    let body = whole_numbers(body);
-    let mut json = serde_json::Deserializer::from_slice(&body);
+    read(body).or_else(|fault| {
+        let whole = whole_numbers(body);
+        if whole == body { Err(fault) } else { read(&whole) }
+    })
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         named(&path, &error.into_inner().to_string())
@@ -166,7 +172,8 @@ fn has_nul(body: &[u8]) -> bool {
     })
 }
 
-/// To JSON `2.0` and `2` are one number, to serde they are not: the first is written as the second.
+/// To JSON `2.0` and `2` are one number, to serde they are not: the first is written as the second. Hardly anybody writes
+/// so, and nobody else pays for it.
 fn whole_numbers(body: &[u8]) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::with_capacity(body.len()), body);
     while let Some(first) = rest.first() {
