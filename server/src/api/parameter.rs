@@ -82,9 +82,10 @@ impl Parameter {
 
 /// What stands in a path for `{name}` or `{id}`.
 pub(super) fn place(path: &'static str, name: &str) -> ParameterBuilder {
-    let (schema, what) = match (path.split('/').nth(2), name) {
+    let of = path.split('/').take_while(|part| !part.starts_with('{')).last();
+    let (schema, what) = match (of, name) {
         (_, "id") => (id(), "its id"),
-        (Some("accounts"), _) => (AccountName::schema(), "its name"),
+        (Some("accounts" | "users"), _) => (AccountName::schema(), "its name"),
         (Some("pools"), _) => (PoolName::schema(), "its name"),
         _ => (model::MachineName::schema(), "its name"),
     };

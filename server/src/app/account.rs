@@ -6,7 +6,7 @@ use crate::secret;
 use crate::store::{AccountChange, NewAccount, NewToken};
 use jiff::SignedDuration;
 use model::account::SshKey;
-use model::auth::{Account, Email, Scope, TokenKind};
+use model::auth::{Account, Email, Quota, Scope, Sha1Digest, TokenKind};
 use model::ssh::Secret;
 use model::wire::{AccountCreate, AccountPatch, AccountView, LoggedIn, Login, Me, Page};
 use model::{AccountName, Invalid, Timestamp};
@@ -74,6 +74,29 @@ impl Desk {
         let new = NewAccount { name, email, role, password_hash, ssh_keys, quota, only_as_first };
         let account = self.store.account_create(new, self.now()).await?;
         Ok(self.app.account_view(account))
+    }
+
+    /// For whoever tells no password, but its digest.
+    pub async fn account_create_by_digest(
+        &self,
+        name: AccountName,
+        digest: Sha1Digest,
+    ) -> Result<AccountView, Refusal> {
+        let new = NewAccount {
+            name,
+            email: None,
+            role: None,
+            password_hash: Some(self.app.gate().passwords.hash_digest(digest).await?),
+            ssh_keys: vec![],
+            quota: Quota::default(),
+            only_as_first: self.caller.account.is_none(),
+        };
+        Ok(self.app.account_view(self.store.account_create(new, self.now()).await?))
+    }
+
+    /// Names of whoever is no admin, or was made by a digest, in the order they were made in.
+    pub async fn account_users(&self) -> Result<Vec<AccountName>, Refusal> {
+        Ok(self.store.account_users().await?)
     }
 
     pub async fn account_get(&self, name: &str) -> Result<AccountView, Refusal> {

@@ -273,7 +273,10 @@ impl Desk {
             (Some(_), Some(digest)) => Proof::Token(digest.clone()),
             (Some(account), None) => {
                 let found = self.store.account_known_as(account.name.as_str()).await?;
-                Proof::Password(account.name.clone(), found.and_then(|known| known.password_hash().map(str::to_owned)))
+                Proof::Password(
+                    account.name.clone(),
+                    found.and_then(|known| known.password_hash().map(str::to_owned)),
+                )
             }
         })
     }
