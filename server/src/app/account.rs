@@ -52,6 +52,11 @@ impl App {
 }
 
 impl Desk {
+    /// There is no account yet: whoever is on this computer may do everything.
+    pub fn is_open(&self) -> bool {
+        self.caller.account.is_none()
+    }
+
     pub fn me(&self) -> Me {
         let account = self.caller.account.clone().map(|account| self.app.account_view(account));
         Me { account, level: self.caller.level() }

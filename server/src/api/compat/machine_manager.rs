@@ -8,6 +8,7 @@ use crate::api::query::Query;
 use crate::api::route::{Request, Route, Wording, delete, get, post};
 use crate::api::schemas::Schemas;
 use crate::app::{Desk, MachineFilter, Refusal, ReservationFilter};
+use crate::secret;
 use model::allocate::Shortage;
 use model::auth::Deed;
 use model::phase::Phase;
@@ -25,7 +26,7 @@ use warp::Reply;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-/// What it gave to those who asked for no password; in open mode, with no accounts, it still does.
+/// What it gave to those who asked for no password; in open mode, with no accounts, they still get it.
 const PASSWORD: &str = "test";
 const DURATION: i64 = 60;
 /// Seconds until a reservation must be ready, or gone.
@@ -190,13 +191,13 @@ struct OldMachines {
     machines: Vec<OldMachine>,
 }
 
-/// With the user it would have logged in as; nobody does here.
+/// With the user that is logged in as; on most nobody does, and it is the usual one.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 struct OldMachine {
     host: String,
     name: String,
     port: u16,
-    user: &'static str,
+    user: String,
 }
 
 async fn machines(desk: Desk, _: Request) -> Result<OldMachines, Failure> {
@@ -208,7 +209,7 @@ fn machine_row(machine: &MachineView) -> OldMachine {
         host: machine.host.clone(),
         name: machine.name.to_string(),
         port: machine.port,
-        user: "root",
+        user: machine.ssh.as_ref().map_or("root", |ssh| &ssh.user).to_owned(),
     }
 }
 
@@ -291,7 +292,7 @@ struct Reading {
 }
 
 impl Asked {
-    fn read(self) -> Result<Reading, Fault> {
+    fn read(self, usual_password: fn() -> String) -> Result<Reading, Fault> {
         if self.username.is_empty() {
             return Err(Fault::field("username", "give `username`"));
         }
@@ -304,7 +305,7 @@ impl Asked {
             Some("") => return Err(Fault::field("label", "leave `label` out, or give it as `name=value`")),
             Some(label) => label.parse().map_err(|why: String| Fault::field("label", why))?,
         };
-        let password = self.password.unwrap_or_else(|| PASSWORD.to_owned());
+        let password = self.password.unwrap_or_else(usual_password);
         let create = ReservationCreate {
             username: self.username,
             password: Some(password.clone()),
@@ -328,11 +329,16 @@ async fn reserve_by_body(desk: Desk, request: Request<Asked>) -> Result<Reserved
 }
 
 async fn reserve(desk: Desk, asked: Asked) -> Result<Reserved, Failure> {
-    let Reading { create, password, minutes } = asked.read()?;
+    let Reading { create, password, minutes } = asked.read(usual_password(&desk))?;
     match desk.reservation_create(create, None).await? {
         made if made.phase == Phase::Ready => Ok(reserved(&made, &password, minutes)),
         made => Err(given_up(&desk, made).await),
     }
+}
+
+/// A password that everybody knows is none, where others could come in.
+fn usual_password(desk: &Desk) -> fn() -> String {
+    if desk.is_open() { || PASSWORD.to_owned() } else { secret::password }
 }
 
 /// Its clients know no "later": what is not ready in time is returned.
