@@ -1,5 +1,6 @@
 //! What older clients ask, in their words, and what they are told.
 
+mod iac;
 mod machine_manager;
 mod users;
 

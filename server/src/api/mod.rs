@@ -31,7 +31,7 @@ mod steady;
 
 use crate::app::App;
 use error::Fault;
-use route::{Description, Route};
+use route::{Description, Route, WrongMethod};
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 use warp::filters::BoxedFilter;
@@ -85,7 +85,10 @@ fn served(app: App, is_here: fn(&Description) -> bool) -> Routes {
 /// Answers what no route took, and marks every response.
 fn finished(app: App, routes: Routes, is_here: fn(&Description) -> bool) -> Routes {
     let recover = move |rejection: Rejection| {
-        let response = Fault::of(&rejection).into_response();
+        let response = match rejection.find::<WrongMethod>() {
+            Some(wrong) => wrong.respond(),
+            None => Fault::of(&rejection).into_response(),
+        };
         app.request_seen("none", response.status().as_u16());
         std::future::ready(Ok::<_, Infallible>(response))
     };

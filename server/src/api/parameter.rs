@@ -65,6 +65,12 @@ pub(super) const OLD_COUNT: Parameter =
     may("count", "how many machines", || whole(&(1..=model::reservation::MOST_MACHINES), Some(1)));
 pub(super) const OLD_DURATION: Parameter =
     may("duration", "for how many minutes", || whole(&(1..=527_040), Some(60)));
+pub(super) const OLD_ELIGIBLE: Parameter =
+    may("eligible", "only machines that somebody could get now, or only others", || one_of(&OLD_FLAGS));
+pub(super) const OLD_RESERVED: Parameter =
+    may("reserved", "only machines that somebody has, or only others", || one_of(&OLD_FLAGS));
+pub(super) const OLD_NAME: Parameter = may("name", "only machines whose names begin so", Line::schema);
+pub(super) const OLD_FLAGS: [&str; 4] = ["true", "1", "false", "0"];
 pub(super) const OLD_KEY: Parameter = may("ssh_key", "another way to log in", model::account::SshKey::schema);
 pub(super) const OLD_LABEL: Parameter = may("label", "only machines with this label", LabelPair::schema);
 

@@ -67,12 +67,25 @@ impl Access {
 }
 
 /// How an older system says no.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Wording {
     pub(super) refuse: fn(Failure) -> Response,
     pub(super) describe: fn(&mut Schemas) -> utoipa::openapi::RefOr<utoipa::openapi::Schema>,
     /// Statuses of its own, for ours.
     pub(super) statuses: &'static [StatusCode],
+}
+
+/// The path is there, but not by this method; in whose words that is said.
+#[derive(Debug)]
+pub(super) struct WrongMethod(Option<Wording>);
+
+impl warp::reject::Reject for WrongMethod {}
+
+impl WrongMethod {
+    pub(super) fn respond(&self) -> Response {
+        let refuse = self.0.map_or(error::respond as fn(_) -> _, |own| own.refuse);
+        refuse(Fault::wrong_method().into())
+    }
 }
 
 /// A route, ready to be served and to be documented.
@@ -323,7 +336,8 @@ fn at(description: Arc<Description>) -> impl Filter<Extract = (Segment,), Error 
     });
     let method = warp::method().and_then(move |method: Method| {
         let fits = description.is_meant_by(&method);
-        std::future::ready(if fits { Ok(()) } else { Err(warp::reject::custom(Fault::wrong_method())) })
+        let wrong = || warp::reject::custom(WrongMethod(description.wording));
+        std::future::ready(if fits { Ok(()) } else { Err(wrong()) })
     });
     place.and(method).map(|place, ()| place)
 }

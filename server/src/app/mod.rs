@@ -10,11 +10,13 @@ mod meta;
 mod passwords;
 mod pool;
 mod reservation;
+mod stock;
 mod token;
 mod view;
 
 pub use follow::News;
-pub use gate::{GateSettings, Quotas, Shown, Shows};
+pub use gate::{GateSettings, NotAllowed, Quotas, Shown, Shows};
+pub use stock::Stock;
 
 use crate::reconcile::Hub;
 use crate::store::{Failure, Key, Store};
@@ -107,11 +109,17 @@ pub enum Refusal {
     Shortage(Shortage),
     #[error(transparent)]
     OverQuota(OverQuota),
+    /// By what they are, or by what they came with.
+    #[error(transparent)]
+    NotAllowed(NotAllowed),
     /// Whoever asks is known, and may not.
     #[error("{0}")]
     Forbidden(String),
     #[error("{why}")]
     TooMany { why: String, wait: SignedDuration },
+    /// Nobody says who they are, and it matters.
+    #[error("{0}")]
+    Anonymous(String),
     #[error("{0}")]
     Unauthorised(String),
     #[error("{0}")]

@@ -1,5 +1,6 @@
 //! The users API, in its own words: `/api/v1/users`. Its users are accounts, and their passwords come as SHA-1 digests.
 
+use super::{refusal, status};
 use crate::api::answer::{Answers, Created, answered, json};
 use crate::api::error::{Failure, Fault};
 use crate::api::route::{Request, Route, Wording, delete, get, post};
@@ -125,12 +126,7 @@ const SAID: Wording = Wording {
 };
 
 fn said(failure: Failure) -> Response {
-    failure.log();
-    let status = match failure.status() {
-        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-        other => other,
-    };
-    warp::reply::with_status(Said { message: failure.detail() }.respond(), status).into_response()
+    refusal(&failure, status(&failure), Said { message: failure.detail() })
 }
 
 /// What holds of any body.
