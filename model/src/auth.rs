@@ -4,12 +4,14 @@ mod deed;
 mod email;
 mod quota;
 mod scope;
+mod sha1;
 mod throttle;
 
 pub use deed::{Deed, Level, Role};
 pub use email::Email;
 pub use quota::{OverQuota, Quota, Usage};
 pub use scope::Scope;
+pub use sha1::Sha1Digest;
 pub use throttle::{Bucket, Failures};
 
 use crate::account::SshKey;

@@ -78,12 +78,8 @@ pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> Machin
     if let Some(ssh) = machine.ssh.as_ref().filter(|ssh| ssh.host_key.is_none()) {
         return MachineState::Maintenance(unpinned(ssh));
     }
-    let Some(seen_at) = machine.seen_at else {
-        return MachineState::Unreachable { since: machine.created_at };
-    };
-    if now.duration_since(seen_at) > jiff::SignedDuration::try_from(ttl).unwrap_or(jiff::SignedDuration::MAX)
-    {
-        return MachineState::Unreachable { since: seen_at };
+    if let Some(since) = silent_since(machine, now, ttl) {
+        return MachineState::Unreachable { since };
     }
     if let Some(aside) = machine.set_aside.as_ref().filter(|aside| now < aside.until) {
         return MachineState::Maintenance(aside.why.clone());
@@ -98,6 +94,13 @@ pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> Machin
         return MachineState::Cleaning;
     }
     MachineState::Free
+}
+
+/// Since when it was not heard of, if that is for longer than the time to live; whoever is on it may be there still.
+pub fn silent_since(machine: &Machine, now: Timestamp, ttl: Duration) -> Option<Timestamp> {
+    let Some(seen_at) = machine.seen_at else { return Some(machine.created_at) };
+    let ttl = jiff::SignedDuration::try_from(ttl).unwrap_or(jiff::SignedDuration::MAX);
+    (now.duration_since(seen_at) > ttl).then_some(seen_at)
 }
 
 /// No credential goes to a machine that nobody vouches for.

@@ -2,7 +2,7 @@
 //! more: whatever fits it is taken.
 
 use crate::account::{PasswordHash, Shell, SshKey};
-use crate::auth::Email;
+use crate::auth::{Email, Sha1Digest};
 use crate::name::{CLAIMED, ROOTLIKE};
 use crate::ssh::Secret;
 use crate::wire::Page;
@@ -86,6 +86,7 @@ texts! {
     PasswordHash, "PasswordHash", text("^\\$(6|5|y|2b)\\$[A-Za-z0-9./=,]*\\$[A-Za-z0-9./$=,]*$", 256).min_length(Some(20));
     Shell, "Shell", also(text("^/[A-Za-z0-9/._+-]*[A-Za-z0-9._+-]$", 128), "not", json!({"pattern": "/\\.\\./"}));
     SshKey, "SshKey", text(KEY, 16 * 1024);
+    Sha1Digest, "Sha1Digest", text("^[0-9a-fA-F]{40}$", 40);
     Secret, "Secret", ObjectBuilder::new().schema_type(Type::String);
     UidRange, "UidRange", text("^[0-9]+-[0-9]+$", 21);
 

@@ -1,13 +1,15 @@
 //! Tokens and password hashes.
 
 use crate::store::Failure;
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use model::account::{Password, PasswordHash};
 use sha_crypt::{PasswordHasher, ShaCrypt};
 use sha2::{Digest, Sha256};
 
 /// crypt(3) keeps 16 characters of salt, which these make.
 const SALT_BYTES: usize = 12;
+/// Nobody guesses 120 bits.
+const PASSWORD_BYTES: usize = 15;
 
 /// Cannot be guessed by whoever has not heard it. Without random numbers it can, and two machines with one key are not
 /// told apart; nothing else depends on it.
@@ -24,6 +26,11 @@ pub fn join_token() -> String {
 /// A fresh token of an account.
 pub fn token() -> String {
     format!("berth_{}", HEXLOWER.encode(&random::<32>()))
+}
+
+/// A password for one who asked for none, without what is easily misread.
+pub fn password() -> String {
+    BASE32_NOPAD.encode(&random::<PASSWORD_BYTES>()).to_ascii_lowercase()
 }
 
 /// What is stored of a token: its SHA-256 in hex.

@@ -72,6 +72,28 @@ async fn a_list_is_added_once_and_brought_up_to_date_after_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_the_machine_manager_are_read_as_they_are() {
+    let farm = Farm::new(Database::Sqlite).await;
+    let desk = Desk::new(farm.url());
+    let of = |name: &str, port: u16| {
+        format!("- name: {name}\n  host: 127.0.0.1\n  port: {port}\n  user: root\n  password: test\n")
+    };
+    desk.file("machines.txt", "machine1 127.0.0.1 2 root test\n");
+    desk.file("machines.yml", &format!("machines:\n{}", of("machine2", 3)));
+    desk.file("bare.yml", &format!("{}{}", of("machine3", 4), of("no/name", 5)));
+    for (file, says) in [
+        ("machines.txt", "Added machine1\n1 added, 0 updated, 0 failed\n"),
+        ("machines.yml", "Added machine2\n1 added, 0 updated, 0 failed\n"),
+        ("bare.yml", "Added machine3\nFailed to add no/name: "),
+    ] {
+        let said = desk.types(&format!("machine import {file}"));
+        assert!(said.starts_with(says), "{file}: {said}");
+    }
+    let names = farm.machine_views().await.iter().map(|view| view.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names, ["machine1", "machine2", "machine3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_inventory_of_ansibles_becomes_machines_with_labels() {
     let farm = Farm::new(Database::Sqlite).await;
     let desk = Desk::new(farm.url());

@@ -2,8 +2,8 @@
 
 use crate::app::Refusal;
 use model::wire::Problem;
-use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::{HeaderMap, StatusCode};
 use warp::reject::Reject;
 use warp::reply::Response;
 use warp::{Rejection, Reply};
@@ -95,9 +95,9 @@ fn status_and_kind(refusal: &Refusal) -> (StatusCode, &'static str) {
         Refusal::KeyReused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "urn:berth:key-reused"),
         Refusal::Shortage(_) => (StatusCode::CONFLICT, "urn:berth:shortage"),
         Refusal::OverQuota(_) => (StatusCode::FORBIDDEN, "urn:berth:quota"),
-        Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "about:blank"),
+        Refusal::NotAllowed(_) | Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "about:blank"),
         Refusal::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "about:blank"),
-        Refusal::Unauthorised(_) => (StatusCode::UNAUTHORIZED, "about:blank"),
+        Refusal::Anonymous(_) | Refusal::Unauthorised(_) => (StatusCode::UNAUTHORIZED, "about:blank"),
         Refusal::Gone(_) => (StatusCode::GONE, "about:blank"),
         Refusal::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "urn:berth:failed"),
         Refusal::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "about:blank"),
@@ -117,7 +117,15 @@ impl Reply for Failure {
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let retry_after = match &self {
+        self.mark(headers);
+        response
+    }
+}
+
+impl Failure {
+    /// What the head of the answer says of it, in whose words ever the body is.
+    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+        let retry_after = match self {
             Self::Refused(Refusal::Unavailable(_)) => Some(1),
             // Rounded up.
             Self::Refused(Refusal::TooMany { wait, .. }) => Some(wait.as_secs() + 1),
@@ -129,7 +137,6 @@ impl Reply for Failure {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response
     }
 }
 
@@ -196,6 +203,8 @@ mod tests {
             (Refusal::KeyReused(text()), 422),
             (Refusal::Shortage(shortage), 409),
             (Refusal::Unauthorised(text()), 401),
+            (Refusal::Anonymous(text()), 401),
+            (Refusal::Forbidden(text()), 403),
             (Refusal::Gone(text()), 410),
             (Refusal::Failed(text()), 503),
             (Refusal::Unavailable(text()), 503),

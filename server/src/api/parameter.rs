@@ -65,6 +65,12 @@ pub(super) const OLD_COUNT: Parameter =
     may("count", "how many machines", || whole(&(1..=model::reservation::MOST_MACHINES), Some(1)));
 pub(super) const OLD_DURATION: Parameter =
     may("duration", "for how many minutes", || whole(&(1..=527_040), Some(60)));
+pub(super) const OLD_ELIGIBLE: Parameter =
+    may("eligible", "only machines that somebody could get now, or only others", || one_of(&OLD_FLAGS));
+pub(super) const OLD_RESERVED: Parameter =
+    may("reserved", "only machines that somebody has, or only others", || one_of(&OLD_FLAGS));
+pub(super) const OLD_NAME: Parameter = may("name", "only machines whose names begin so", Line::schema);
+pub(super) const OLD_FLAGS: [&str; 4] = ["true", "1", "false", "0"];
 pub(super) const OLD_KEY: Parameter = may("ssh_key", "another way to log in", model::account::SshKey::schema);
 pub(super) const OLD_LABEL: Parameter = may("label", "only machines with this label", LabelPair::schema);
 
@@ -82,11 +88,12 @@ impl Parameter {
 
 /// What stands in a path for `{name}` or `{id}`.
 pub(super) fn place(path: &'static str, name: &str) -> ParameterBuilder {
-    let (schema, what) = match (path.split('/').nth(2), name) {
+    let of = path.split('/').take_while(|part| !part.starts_with('{')).last();
+    let (schema, what) = match (of, name) {
         (_, "id") => (id(), "its id"),
         (_, "number") => (whole(&(1..=i32::MAX as u32), None), "its number"),
         (_, "word") => (Word::schema(), "which ones"),
-        (Some("accounts"), _) => (AccountName::schema(), "its name"),
+        (Some("accounts" | "users"), _) => (AccountName::schema(), "its name"),
         (Some("pools"), _) => (PoolName::schema(), "its name"),
         _ => (model::MachineName::schema(), "its name"),
     };

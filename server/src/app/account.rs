@@ -7,7 +7,7 @@ use crate::secret;
 use crate::store::{AccountChange, NewAccount, NewToken};
 use jiff::SignedDuration;
 use model::account::SshKey;
-use model::auth::{Account, Email, Scope, TokenKind};
+use model::auth::{Account, Email, Quota, Scope, Sha1Digest, TokenKind};
 use model::ssh::Secret;
 use model::wire::{AccountCreate, AccountPatch, AccountView, LoggedIn, Login, Me, Page};
 use model::{AccountName, Invalid, Timestamp};
@@ -36,6 +36,10 @@ impl App {
         Ok(LoggedIn { token: token.into(), expires_at, account: self.account_view(account) })
     }
 
+    pub fn now(&self) -> Timestamp {
+        self.hub().clock.now()
+    }
+
     pub(super) fn account_view(&self, account: Account) -> AccountView {
         let limits = self.gate().limits(&account);
         AccountView {
@@ -55,6 +59,16 @@ impl App {
 }
 
 impl Desk {
+    /// There is no account yet: whoever is on this computer may do everything.
+    pub fn is_open(&self) -> bool {
+        self.caller.account.is_none()
+    }
+
+    /// Sees and changes what belongs to others.
+    pub fn looks_after_all(&self) -> bool {
+        self.caller.looks_after_all()
+    }
+
     pub fn me(&self) -> Me {
         let account = self.caller.account.clone().map(|account| self.app.account_view(account));
         Me { account, level: self.caller.level() }
@@ -88,6 +102,31 @@ impl Desk {
         };
         let account = self.store.account_create(new, self.now()).await?;
         Ok(self.app.account_view(account))
+    }
+
+    /// For whoever tells no password, but its digest.
+    pub async fn account_create_by_digest(
+        &self,
+        name: AccountName,
+        digest: Sha1Digest,
+    ) -> Result<AccountView, Refusal> {
+        let new = NewAccount {
+            name,
+            may_be_numbered: false,
+            full_name: None,
+            email: None,
+            role: None,
+            password_hash: Some(self.app.gate().passwords.hash_digest(digest).await?),
+            ssh_keys: vec![],
+            quota: Quota::default(),
+            only_as_first: self.caller.account.is_none(),
+        };
+        Ok(self.app.account_view(self.store.account_create(new, self.now()).await?))
+    }
+
+    /// Names of whoever is no admin, or was made by a digest, in the order they were made in.
+    pub async fn account_users(&self) -> Result<Vec<AccountName>, Refusal> {
+        Ok(self.store.account_users().await?)
     }
 
     pub async fn account_get(&self, name: &str) -> Result<AccountView, Refusal> {
@@ -150,8 +189,8 @@ impl Desk {
         Ok(())
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.hub().clock.now()
+    pub fn now(&self) -> Timestamp {
+        self.app.now()
     }
 }
 

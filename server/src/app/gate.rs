@@ -6,12 +6,13 @@ use crate::secret;
 use crate::store::{Failure, Known};
 use jiff::SignedDuration;
 use model::audit::{Actor, Who};
-use model::auth::{Account, Bucket, Deed, Failures, Level, Quota, Scope, Token, TokenKind};
+use model::auth::{Account, Bucket, Deed, Failures, Level, Quota, Role, Scope, Token, TokenKind};
 use model::reservation::{Owner, Reservation};
 use model::ssh::Secret;
 use model::{AccountName, Timestamp};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -59,6 +60,28 @@ pub enum Shows {
     Bearer(Secret),
     Cookie(Secret),
     Basic { account: String, password: Secret },
+}
+
+/// What a deed takes, and what somebody has instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAllowed {
+    pub takes: (Role, Level),
+    pub has: (Role, Level),
+    pub is_narrow: bool,
+}
+
+impl std::error::Error for NotAllowed {}
+
+impl fmt::Display for NotAllowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((role, level), (own_role, own_level)) = (self.takes, self.has);
+        let narrow = if self.is_narrow { ", for some machines only" } else { "" };
+        write!(
+            f,
+            "this takes an account that is `{role}` and a token of level `{level}` for all machines; you are \
+             `{own_role}` with one of level `{own_level}`{narrow}"
+        )
+    }
 }
 
 /// Somebody who was let in.
@@ -109,8 +132,8 @@ impl Gate {
 
     pub(super) fn limits(&self, account: &Account) -> Quota {
         let defaults = match account.role {
-            model::auth::Role::Admin => self.settings.quotas.admin,
-            model::auth::Role::User => self.settings.quotas.user,
+            Role::Admin => self.settings.quotas.admin,
+            Role::User => self.settings.quotas.user,
         };
         account.quota.or(defaults)
     }
@@ -208,13 +231,9 @@ impl App {
         if let Some(account) = &caller.account {
             self.gate().count(format!("account {}", account.id), now)?;
             if !deed.is_allowed(account.role, &caller.scope) {
-                let (role, level) = deed.takes();
-                let narrow = if caller.scope.is_narrow() { ", for some machines only" } else { "" };
-                return Err(Refusal::Forbidden(format!(
-                    "this takes an account that is `{role}` and a token of level `{level}` for all machines; you are \
-                     `{}` with one of level `{}`{narrow}",
-                    account.role, caller.scope.level
-                )));
+                let has = (account.role, caller.scope.level);
+                let is_narrow = caller.scope.is_narrow();
+                return Err(Refusal::NotAllowed(NotAllowed { takes: deed.takes(), has, is_narrow }));
             }
         }
         Ok(Desk::new(self.clone(), caller))
@@ -233,7 +252,7 @@ impl App {
         let is_locked = self.is_locked().await?;
         let Shown { credential, source, network, is_local, is_same_site } = shown;
         match credential {
-            None if is_locked => Err(Refusal::Unauthorised(
+            None if is_locked => Err(Refusal::Anonymous(
                 "log in first: `POST /v1/login`, then send the token as `Authorization: Bearer …`".to_owned(),
             )),
             Some(Shows::Bearer(token))
@@ -343,7 +362,7 @@ impl Caller {
 
     /// Sees and changes what belongs to others.
     pub(super) fn looks_after_all(&self) -> bool {
-        self.account.as_ref().is_none_or(|account| account.role == model::auth::Role::Admin)
+        self.account.as_ref().is_none_or(|account| account.role == Role::Admin)
     }
 
     pub(super) fn may_see(&self, reservation: &Reservation) -> bool {

@@ -13,7 +13,7 @@ use model::wire::{
     Availability, CleaningView, CouldLogIn, MachineAdopt, MachineCreate, MachineCreated, MachinePatch,
     MachineView, Page,
 };
-use model::{Invalid, Labels, MachineName, Timestamp};
+use model::{Invalid, Labels, MachineName, PoolName, Timestamp};
 use std::collections::BTreeMap;
 
 /// How long a person has to start the agent of a machine just registered.
@@ -189,15 +189,20 @@ impl App {
         for machine in machines.iter().filter(|machine| machine.labels.covers(&labels)) {
             *states.entry(machine_state(machine, now, ttl).name().to_owned()).or_default() += 1;
         }
-        let pools = self.hub().store.pool_list().await?;
-        let spares = pools.into_iter().filter(|pool| pool.spare > 0).map(|pool| (pool.name, pool.spare));
-        let offered = without_spares(&machines, &spares.collect(), now, ttl);
+        let spares = self.spares().await?;
+        let offered = without_spares(&machines, &spares, now, ttl);
         let fits = |machine: &&Machine| machine.labels.covers(&labels) && is_free(machine, now, ttl);
         Ok(Availability {
             total: states.values().sum(),
             free: offered.iter().filter(fits).count() as u32,
             states,
         })
+    }
+
+    /// How many machines each pool keeps back.
+    pub(super) async fn spares(&self) -> Result<BTreeMap<PoolName, u32>, Refusal> {
+        let pools = self.hub().store.pool_list().await?.into_iter().filter(|pool| pool.spare > 0);
+        Ok(pools.map(|pool| (pool.name, pool.spare)).collect())
     }
 
     pub(super) async fn every_machine(&self) -> Result<Vec<Machine>, Refusal> {

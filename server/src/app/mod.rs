@@ -11,13 +11,15 @@ mod passwords;
 mod person;
 mod pool;
 mod reservation;
+mod stock;
 mod token;
 mod view;
 mod vm_pool;
 
 pub use follow::News;
-pub use gate::{GateSettings, Quotas, Shown, Shows};
+pub use gate::{GateSettings, NotAllowed, Quotas, Shown, Shows};
 pub use person::{Person, PersonChange};
+pub use stock::Stock;
 pub use vm_pool::{VM_POOL, VmPool};
 
 use crate::reconcile::Hub;
@@ -116,11 +118,17 @@ pub enum Refusal {
     Shortage(Shortage),
     #[error(transparent)]
     OverQuota(OverQuota),
+    /// By what they are, or by what they came with.
+    #[error(transparent)]
+    NotAllowed(NotAllowed),
     /// Whoever asks is known, and may not.
     #[error("{0}")]
     Forbidden(String),
     #[error("{why}")]
     TooMany { why: String, wait: SignedDuration },
+    /// Nobody says who they are, and it matters.
+    #[error("{0}")]
+    Anonymous(String),
     #[error("{0}")]
     Unauthorised(String),
     #[error("{0}")]

@@ -1,11 +1,12 @@
 //! Passwords of accounts: bcrypt, a few at a time, never on the threads that serve requests.
 
 use super::{App, Refusal};
-use crate::store::Known;
+use crate::store::{Known, OF_DIGEST};
 use jiff::SignedDuration;
-use model::auth::Account;
+use model::auth::{Account, Sha1Digest};
 use model::ssh::Secret;
 use model::{Invalid, Timestamp};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -65,6 +66,13 @@ impl Passwords {
         self.work(move || bcrypt::non_truncating_hash(password.expose(), cost)).await
     }
 
+    /// What is stored of a new password of which nothing but this is told.
+    pub(super) async fn hash_digest(&self, digest: Sha1Digest) -> Result<String, Refusal> {
+        let cost = self.cost;
+        let hash = self.work(move || bcrypt::non_truncating_hash(digest.expose(), cost)).await?;
+        Ok(format!("{OF_DIGEST}{hash}"))
+    }
+
     /// Whether this is the password of that hash; without one it takes as long to say no.
     async fn is_right(&self, password: Secret, hash: Option<String>) -> Result<bool, Refusal> {
         let (of_nobody, cost) = (self.of_nobody.clone(), self.cost);
@@ -78,7 +86,11 @@ impl Passwords {
                 },
             };
             // What is too long for bcrypt is nobody's password.
-            Ok(bcrypt::non_truncating_verify(password.expose(), &hash).unwrap_or(false) && known)
+            let is_it = match hash.strip_prefix(OF_DIGEST) {
+                Some(hash) => bcrypt::non_truncating_verify(sha1(&password).expose(), hash),
+                None => bcrypt::non_truncating_verify(password.expose(), &hash),
+            };
+            Ok(is_it.unwrap_or(false) && known)
         })
         .await
     }
@@ -171,6 +183,10 @@ impl App {
         }
         Ok(found.filter(|_| is_enabled).ok_or_else(wrong)?.into_account()?)
     }
+}
+
+fn sha1(password: &Secret) -> Sha1Digest {
+    <[u8; 20]>::from(<Sha1 as sha1::Digest>::digest(password.expose())).into()
 }
 
 fn wrong() -> Refusal {

@@ -133,7 +133,7 @@ impl Desk {
         Ok(count)
     }
 
-    async fn every_live_reservation(&self) -> Result<Vec<Reservation>, Refusal> {
+    pub(super) async fn every_live_reservation(&self) -> Result<Vec<Reservation>, Refusal> {
         let mut all: Vec<Reservation> = Vec::new();
         loop {
             let cursor = all.last().map(|reservation| reservation.id);

@@ -12,6 +12,9 @@ use model::auth::{Account, Email, Quota, Role, Scope, Token, TokenKind};
 use model::reservation::{EndedBy, Reservation};
 use model::{AccountId, AccountName, Timestamp, TokenId};
 
+/// Before the bcrypt hash of a SHA-1 digest, for accounts of whose password nothing else was told.
+pub const OF_DIGEST: &str = "sha1:";
+
 pub struct NewAccount {
     pub name: AccountName,
     /// If somebody has that name, it gets a number behind it.
@@ -136,6 +139,21 @@ impl Store {
                 .select(AccountRow::as_select())
                 .load(conn)?;
             Ok(readable(rows.into_iter().map(AccountRow::into_account)))
+        })
+        .await
+    }
+
+    /// Names of whoever is no admin, or was made by the digest of a password, in the order they were made in.
+    pub async fn account_users(&self) -> Result<Vec<AccountName>, Failure> {
+        self.read(|conn| {
+            let by_digest = account::password_hash.like(format!("{OF_DIGEST}%"));
+            let names: Vec<String> = account::table
+                .filter(account::deleted_at.is_null())
+                .filter(account::role.ne(Role::Admin.name()).or(by_digest))
+                .order(account::id)
+                .select(account::name)
+                .load(conn)?;
+            Ok(readable(names.iter().map(|name| text("account.name", name))))
         })
         .await
     }

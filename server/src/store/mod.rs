@@ -27,7 +27,7 @@ mod sql;
 mod ssh;
 mod writer;
 
-pub use account::{AccountChange, Known, NewAccount, NewToken};
+pub use account::{AccountChange, Known, NewAccount, NewToken, OF_DIGEST};
 pub use backup::{Copied, backup};
 pub use claim::{Claim, Thing};
 pub(crate) use connection::Conn;

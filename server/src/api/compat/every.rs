@@ -16,8 +16,11 @@ pub(super) async fn machines(desk: &Desk) -> Result<Vec<MachineView>, Refusal> {
     every(|cursor| desk.machine_list(filter(cursor)).boxed()).await
 }
 
+/// In the order they were made in.
 pub(super) async fn accounts(desk: &Desk) -> Result<Vec<AccountView>, Refusal> {
-    every(|cursor| desk.account_list(cursor, PAGE).boxed()).await
+    let mut all = every(|cursor| desk.account_list(cursor, PAGE).boxed()).await?;
+    all.sort_by_key(|account| account.number);
+    Ok(all)
 }
 
 /// Reservations that are not over. Those that become ready between the two lists are in both, and counted once.

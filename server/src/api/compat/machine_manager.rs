@@ -1,35 +1,31 @@
 //! The machine manager, in its own words: `/machines`, `/reserve`, `/available`, `/reservations` and
 //! `/release_all`.
 
-use super::every;
 use super::number::{self, Number};
-use crate::api::answer::{Answers, Created};
+use super::{WAIT, every, live_seats, refusal, status};
+use crate::api::answer::Created;
 use crate::api::error::{Failure, Fault};
 use crate::api::parameter::{OLD_COUNT, OLD_DURATION, OLD_KEY, OLD_LABEL, OLD_PASSWORD, OLD_USERNAME};
 use crate::api::query::Query;
 use crate::api::route::{Request, Route, Wording, delete, get, post};
 use crate::api::schemas::Schemas;
 use crate::app::{Desk, Refusal};
+use crate::secret;
 use model::allocate::Shortage;
 use model::auth::Deed;
 use model::phase::Phase;
-use model::reservation::MOST_MACHINES;
 use model::wire::{
     DurationText, MachineCreate, MachineView, ReservationCreate, ReservationView, SeatView, ssh_port,
 };
 use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa::openapi::{RefOr, Schema};
-use warp::Reply;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-/// What it gave to those who asked for no password; in open mode, with no accounts, it still does.
+/// What it gave to those who asked for no password; in open mode, with no accounts, they still get it.
 const PASSWORD: &str = "test";
 const DURATION: i64 = 60;
-/// Seconds until a reservation must be ready, or gone.
-const WAIT: u32 = 60;
 
 pub(super) fn routes() -> Vec<Route> {
     let machines = vec![
@@ -82,18 +78,6 @@ fn reservation_routes() -> Vec<Route> {
     ]
 }
 
-fn port() -> RefOr<Schema> {
-    number::schema(65_535)
-}
-
-fn count() -> RefOr<Schema> {
-    number::schema(MOST_MACHINES.into())
-}
-
-fn minutes() -> RefOr<Schema> {
-    number::schema(527_040)
-}
-
 // --- machines
 
 /// It takes a user and a password too: the way in for a server that logs in itself. Here an agent does the
@@ -105,15 +89,13 @@ struct Added {
     name: String,
     #[schema(value_type = model::text::Host)]
     host: String,
-    #[schema(schema_with = port, required = false)]
+    #[schema(schema_with = number::port, required = false)]
     port: Option<Number>,
 }
 
 impl Added {
     fn read(self) -> Result<MachineCreate, Fault> {
-        let port = self.port.map(|port| port.read("port")).transpose()?;
-        let port = port.map_or(Ok(ssh_port()), u16::try_from).ok().filter(|port| *port > 0);
-        let port = port.ok_or_else(|| Fault::field("port", "`port` must be 1 to 65535"))?;
+        let port = self.port.map_or(Ok(ssh_port()), |port| port.read_port())?;
         Ok(MachineCreate {
             name: self.name,
             host: self.host,
@@ -157,13 +139,13 @@ struct OldMachines {
     machines: Vec<OldMachine>,
 }
 
-/// With the user it would have logged in as; nobody does here.
+/// With the user that is logged in as; on most nobody does, and it is the usual one.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 struct OldMachine {
     host: String,
     name: String,
     port: u16,
-    user: &'static str,
+    user: String,
 }
 
 async fn machines(desk: Desk, _: Request) -> Result<OldMachines, Failure> {
@@ -175,7 +157,7 @@ fn machine_row(machine: &MachineView) -> OldMachine {
         host: machine.host.clone(),
         name: machine.name.to_string(),
         port: machine.port,
-        user: "root",
+        user: machine.ssh.as_ref().map_or("root", |ssh| &ssh.user).to_owned(),
     }
 }
 
@@ -213,10 +195,10 @@ struct Asked {
     username: String,
     #[schema(value_type = Option<model::text::UnixPassword>)]
     password: Option<String>,
-    #[schema(schema_with = count, required = false)]
+    #[schema(schema_with = number::count, required = false)]
     count: Option<Number>,
     /// In minutes.
-    #[schema(schema_with = minutes, required = false)]
+    #[schema(schema_with = number::minutes, required = false)]
     duration: Option<Number>,
     #[schema(value_type = Option<model::account::SshKey>)]
     ssh_key: Option<String>,
@@ -245,20 +227,17 @@ struct Reading {
 }
 
 impl Asked {
-    fn read(self) -> Result<Reading, Fault> {
+    fn read(self, usual_password: fn() -> String) -> Result<Reading, Fault> {
         if self.username.is_empty() {
             return Err(Fault::field("username", "give `username`"));
         }
-        let minutes = self.duration.map_or(Ok(DURATION), |number| number.read("duration"))?;
-        if minutes < 1 {
-            return Err(Fault::field("duration", "`duration` must be 1 minute or more"));
-        }
+        let minutes = self.duration.map_or(Ok(DURATION), |number| number.read_minutes("duration"))?;
         let labels = match self.label.as_deref() {
             None => Labels::default(),
             Some("") => return Err(Fault::field("label", "leave `label` out, or give it as `name=value`")),
             Some(label) => label.parse().map_err(|why: String| Fault::field("label", why))?,
         };
-        let password = self.password.unwrap_or_else(|| PASSWORD.to_owned());
+        let password = self.password.unwrap_or_else(usual_password);
         let create = ReservationCreate {
             username: self.username,
             password: Some(password.clone()),
@@ -266,7 +245,6 @@ impl Asked {
             count: Some(self.count.map_or(Ok(1), |number| number.read("count"))?),
             labels,
             duration: Some(DurationText::Minutes(minutes)),
-            wait: Some(WAIT),
             ..ReservationCreate::default()
         };
         Ok(Reading { create, password, minutes })
@@ -282,21 +260,14 @@ async fn reserve_by_body(desk: Desk, request: Request<Asked>) -> Result<Reserved
 }
 
 async fn reserve(desk: Desk, asked: Asked) -> Result<Reserved, Failure> {
-    let Reading { create, password, minutes } = asked.read()?;
-    match desk.reservation_create(create, None).await? {
-        made if made.phase == Phase::Ready => Ok(reserved(&made, &password, minutes)),
-        made => Err(given_up(&desk, made).await),
-    }
+    let Reading { create, password, minutes } = asked.read(usual_password(&desk))?;
+    let made = super::reserve(&desk, create).await?;
+    Ok(reserved(&made, &password, minutes))
 }
 
-/// Its clients know no "later": what is not ready in time is returned.
-async fn given_up(desk: &Desk, made: ReservationView) -> Failure {
-    if let Err(refusal) = desk.reservation_release(&made.id.to_string(), Some(0)).await {
-        tracing::warn!(reservation = %made.id, %refusal, "could not release what was not ready in time");
-    }
-    let seat_error = made.machines.into_iter().find_map(|seat| seat.error);
-    let details = made.reason.or(seat_error).unwrap_or_else(|| format!("not ready within {WAIT} seconds"));
-    Refusal::Failed(details).into()
+/// A password that everybody knows is none, where others could come in.
+fn usual_password(desk: &Desk) -> fn() -> String {
+    if desk.is_open() { || PASSWORD.to_owned() } else { secret::password }
 }
 
 /// Who got what, until when.
@@ -350,15 +321,12 @@ struct OldReservation {
 }
 
 async fn reservations(desk: Desk, _: Request) -> Result<OldReservations, Failure> {
-    let now = desk.health().await?.now;
-    let reservations =
-        every::live(&desk).await?.iter().flat_map(|reservation| rows(reservation, now)).collect();
-    Ok(OldReservations { reservations })
+    let now = desk.now();
+    let live = every::live(&desk).await?;
+    Ok(OldReservations { reservations: live.iter().flat_map(|reservation| rows(reservation, now)).collect() })
 }
 
 fn rows(reservation: &ReservationView, now: Timestamp) -> Vec<OldReservation> {
-    let seats =
-        reservation.machines.iter().filter(|seat| matches!(seat.phase, Phase::Pending | Phase::Ready));
     let minutes = reservation.expires_at.duration_since(now).as_secs_f64().max(0.0) / 60.0;
     let row = |seat: &SeatView| OldReservation {
         username: reservation.username.to_string(),
@@ -366,7 +334,7 @@ fn rows(reservation: &ReservationView, now: Timestamp) -> Vec<OldReservation> {
         expiration_time: reservation.expires_at,
         time_remaining: format!("{minutes:.1} minutes remaining"),
     };
-    seats.map(row).collect()
+    live_seats(reservation).map(row).collect()
 }
 
 async fn release_all(desk: Desk, _: Request) -> Result<Said, Failure> {
@@ -408,16 +376,11 @@ struct Refused {
 }
 
 fn said(failure: Failure) -> Response {
-    failure.log();
-    let body = SaidNo { status: "error", message: failure.detail() };
-    warp::reply::with_status(body.respond(), status(&failure)).into_response()
+    refusal(&failure, status(&failure), SaidNo { status: "error", message: failure.detail() })
 }
 
 fn refused(failure: Failure) -> Response {
-    failure.log();
-    let no = |status, error: String, details| {
-        warp::reply::with_status(Refused { error, details }.respond(), status).into_response()
-    };
+    let no = |status, error: String, details| refusal(&failure, status, Refused { error, details });
     match &failure {
         Failure::Refused(Refusal::Failed(details)) => {
             let error = "Failed to create user".to_owned();
@@ -427,14 +390,6 @@ fn refused(failure: Failure) -> Response {
             no(StatusCode::BAD_REQUEST, format!("Only {free} machines available"), None)
         }
         other => no(status(other), other.detail(), None),
-    }
-}
-
-/// It knew 400 for whatever the caller could do something about, and little else.
-fn status(failure: &Failure) -> StatusCode {
-    match failure.status() {
-        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-        other => other,
     }
 }
 

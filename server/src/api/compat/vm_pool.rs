@@ -11,9 +11,8 @@ mod vms;
 #[cfg(any(test, fuzzing))]
 pub(in crate::api) use law::law;
 
-use super::every;
 use super::number::{self, Number};
-use crate::api::answer::Answers;
+use super::{every, refusal};
 use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Route, Wording};
 use crate::api::schemas::Schemas;
@@ -25,7 +24,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
-use warp::Reply;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
@@ -44,7 +42,7 @@ struct Auth {
 }
 
 fn id() -> RefOr<Schema> {
-    number::schema(i32::MAX.into())
+    number::up_to(i32::MAX.into())
 }
 
 impl Asker {
@@ -78,9 +76,7 @@ async fn people(desk: &Desk) -> Result<Vec<AccountView>, Refusal> {
         (None, _) => return Ok(Vec::new()),
         (Some(_), true) => {}
     }
-    let mut all = every::accounts(desk).await?;
-    all.sort_by_key(|account| account.number);
-    Ok(all)
+    every::accounts(desk).await
 }
 
 /// Things by their ids, or, if there are none, a text that looks like an empty list.
@@ -153,35 +149,37 @@ fn none(name: &str) -> Failure {
 }
 
 fn refuse(failure: Failure) -> Response {
-    failure.log();
-    let (status, says) = (status(&failure), failure.detail());
+    let says = failure.detail();
     let message = |message: String| No { message: Some(message), ..No::default() };
     let loud = |message: String| No { loud: Some(message), ..No::default() };
-    let body = match failure {
-        Failure::Refused(Refusal::Unauthorised(_) | Refusal::Forbidden(_)) => loud(REFUSED.to_owned()),
+    let body = match &failure {
+        _ if is_refused(&failure) => loud(REFUSED.to_owned()),
         Failure::Refused(Refusal::Shortage(_)) => message(NONE_LEFT.to_owned()),
-        Failure::Fault(Fault { status: StatusCode::UNAUTHORIZED, detail, .. }) => loud(detail),
-        Failure::Fault(Fault { field, detail, .. }) => match field.as_deref() {
-            Some(OWNED) => No { owned: Some(detail), ..No::default() },
-            Some(OWNER) => No { owner: Some(detail), ..No::default() },
-            Some(MAINTAINED) => No { maintained: Some(detail), ..No::default() },
-            _ => message(detail),
+        Failure::Fault(Fault { status: StatusCode::UNAUTHORIZED, .. }) => loud(says),
+        Failure::Fault(Fault { field, .. }) => match field.as_deref() {
+            Some(OWNED) => No { owned: Some(says), ..No::default() },
+            Some(OWNER) => No { owner: Some(says), ..No::default() },
+            Some(MAINTAINED) => No { maintained: Some(says), ..No::default() },
+            _ => message(says),
         },
         Failure::Refused(_) => message(says),
     };
-    warp::reply::with_status(body.respond(), status).into_response()
+    refusal(&failure, status(&failure), body)
 }
 
-/// It knew 400 for whatever the caller could do something about, and 401 for whoever may not.
+/// It knew 401 for whoever may not, too.
 fn status(failure: &Failure) -> StatusCode {
-    match failure.status() {
-        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-        StatusCode::FORBIDDEN if matches!(failure, Failure::Refused(Refusal::OverQuota(_))) => {
-            StatusCode::BAD_REQUEST
-        }
-        StatusCode::FORBIDDEN => StatusCode::UNAUTHORIZED,
+    match super::status(failure) {
+        StatusCode::FORBIDDEN if is_refused(failure) => StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN => StatusCode::BAD_REQUEST,
         other => other,
     }
+}
+
+/// Whoever asks is not known, or may not.
+fn is_refused(failure: &Failure) -> bool {
+    use Refusal::{Anonymous, Forbidden, NotAllowed, Unauthorised};
+    matches!(failure, Failure::Refused(Anonymous(_) | Forbidden(_) | NotAllowed(_) | Unauthorised(_)))
 }
 
 /// What stands in a path, and can be what somebody looks for.

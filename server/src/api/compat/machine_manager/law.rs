@@ -8,7 +8,7 @@ use crate::api::query::Query;
 pub(in crate::api) fn law(bytes: &[u8]) {
     let in_query = Query::parse(&String::from_utf8_lossy(bytes)).map(Asked::from);
     for asked in [body::parse(bytes), in_query] {
-        asked.and_then(Asked::read).map_or_else(is_theirs, |reading| {
+        asked.and_then(|asked| asked.read(String::new)).map_or_else(is_theirs, |reading| {
             assert!(reading.minutes >= 1 && !reading.create.username.is_empty());
         });
     }

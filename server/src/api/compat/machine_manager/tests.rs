@@ -24,12 +24,16 @@ fn machine(name: &str, state: &str) -> MachineView {
     serde_json::from_value(text).unwrap()
 }
 
+fn usual() -> String {
+    "usual".to_owned()
+}
+
 fn read_query(raw: &str) -> Result<Reading, Fault> {
-    Query::parse(raw).map(Asked::from).and_then(Asked::read)
+    Query::parse(raw).map(Asked::from).and_then(|asked| asked.read(usual))
 }
 
 fn read_body(text: &str) -> Result<Reading, Fault> {
-    serde_json::from_str::<Asked>(text).unwrap().read()
+    serde_json::from_str::<Asked>(text).unwrap().read(usual)
 }
 
 /// As a client sees it.
@@ -108,8 +112,8 @@ fn the_query_and_the_body_ask_the_same() {
     let query = read_query("username=alice&count=2&duration=5&label=os%3Ddebian&more=ignored").unwrap();
     let body = read_body(r#"{"username":"alice","count":"2","duration":5,"label":"os=debian"}"#).unwrap();
     for reading in [query, body] {
-        assert_eq!((reading.password.as_str(), reading.minutes), ("test", 5));
-        assert_eq!((reading.create.count, reading.create.wait), (Some(2), Some(60)));
+        assert_eq!((reading.password.as_str(), reading.minutes), ("usual", 5));
+        assert_eq!(reading.create.count, Some(2));
         assert!(!reading.create.labels.is_empty());
     }
     assert_eq!(read_query("username=alice").ok().map(|reading| reading.create.count), Some(Some(1)));
@@ -124,6 +128,7 @@ fn what_is_missing_or_senseless_is_named() {
         ("username=a&duration=0", "duration"),
         ("username=a&duration=1.5", "duration"),
         ("username=a&label=debian", "label"),
+        ("username=a&label=", "label"),
     ] {
         let fault = read_query(raw).err().expect(raw);
         assert_eq!(fault.field.as_deref(), Some(field), "{raw}");

@@ -1,5 +1,6 @@
 //! Checking VMs out and in, and what is done with them in between.
 
+use super::super::{WAIT, reserve};
 use super::users::{email_of, name_of};
 use super::vms::{Row, Standing, Vm, find, kind, rows, standings};
 use super::{Auth, MAINTAINED, Number, OWNED, OWNER, Rows, WORDS, asking, no, none, numbered, people};
@@ -9,15 +10,11 @@ use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Request, Route, get, post};
 use crate::app::{Desk, Refusal, VM_POOL};
 use model::auth::Deed;
-use model::phase::Phase;
 use model::wire::{AccountView, DurationText, MachinePatch, ReservationCreate, ReservationView};
 use model::{Labels, UserName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warp::http::StatusCode;
-
-/// Seconds until a VM must be ready, or clean.
-const WAIT: u32 = 60;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -129,14 +126,11 @@ async fn check_out(asker: Asker, request: Request<Perhaps<Meant>>) -> Result<Mad
         None => None,
         Some(vmid) => Some(free(&desk, vmid.read("vmid")?).await?),
     };
-    let made = desk.reservation_create(ask(&desk, &own, password, wanted.as_ref())?, None).await;
-    let made = made.map_err(|refusal| match (refusal, &wanted) {
-        (Refusal::Shortage(_) | Refusal::Conflict(_), Some(_)) => not_free(),
-        (refusal, _) => refusal.into(),
+    let made = reserve(&desk, ask(&desk, &own, password, wanted.as_ref())?).await;
+    let made = made.map_err(|failure| match (failure, &wanted) {
+        (Failure::Refused(Refusal::Shortage(_) | Refusal::Conflict(_)), Some(_)) => not_free(),
+        (failure, _) => failure,
     })?;
-    if made.phase != Phase::Ready {
-        return Err(given_up(&desk, &made).await);
-    }
     let vm = standings(&desk).await?.into_iter().find(|vm| has(&made, vm));
     let vanished = || Refusal::Failed(format!("the VM of reservation {} has vanished", made.id));
     let vm = Brief::of(&vm.ok_or_else(vanished)?);
@@ -183,17 +177,8 @@ fn ask(
         machines: wanted.iter().map(|vm| vm.machine.name.to_string()).collect(),
         labels,
         duration: Some(DurationText::Minutes(desk.longest_minutes())),
-        wait: Some(WAIT),
         ..ReservationCreate::default()
     })
-}
-
-/// Its clients know no "later": what is not ready in time is returned.
-async fn given_up(desk: &Desk, made: &ReservationView) -> Failure {
-    if let Err(refusal) = desk.reservation_release(&made.id.to_string(), Some(0)).await {
-        tracing::warn!(reservation = %made.id, %refusal, "could not release what was not ready in time");
-    }
-    Refusal::Failed(format!("the VM was not ready within {WAIT} seconds; ask again")).into()
 }
 
 // --- whose

@@ -52,7 +52,7 @@ pub(super) struct Asked {
 }
 
 fn most() -> RefOr<Schema> {
-    super::number::schema(MOST)
+    super::number::up_to(MOST)
 }
 
 impl Asked {

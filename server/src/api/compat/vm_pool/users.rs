@@ -1,6 +1,8 @@
 //! Its users, by number and e-mail.
 
-use super::{Auth, LoudMessage, Message, REFUSED, Rows, WORDS, asking, no, numbered, people, refuse, word};
+use super::{
+    Auth, LoudMessage, Message, REFUSED, Rows, WORDS, asking, is_refused, no, numbered, people, refuse, word,
+};
 use crate::api::answer::Made;
 use crate::api::body::Perhaps;
 use crate::api::error::{Failure, Fault};
@@ -41,9 +43,9 @@ pub(super) fn routes() -> Vec<Route> {
 const GENTLY: Wording = Wording { refuse: gently, ..WORDS };
 
 fn gently(failure: Failure) -> Response {
-    let is_refused = matches!(&failure, Failure::Refused(Refusal::Unauthorised(_) | Refusal::Forbidden(_)));
+    let was_refused = is_refused(&failure);
     let mut response = refuse(failure);
-    if is_refused {
+    if was_refused {
         *response.status_mut() = StatusCode::BAD_REQUEST;
     }
     response
