@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+const TICK: Duration = Duration::from_millis(5);
+
 #[derive(Clone)]
 pub struct FakeClock {
     now: Arc<watch::Sender<Timestamp>>,
@@ -34,11 +36,20 @@ impl FakeClock {
 
     /// Lets time pass, twenty times as fast as outside, until the guard is dropped.
     pub fn run(&self) -> Running {
+        self.advancing(Duration::from_millis(100))
+    }
+
+    /// The same, as fast as outside.
+    pub fn walk(&self) -> Running {
+        self.advancing(TICK)
+    }
+
+    fn advancing(&self, by: Duration) -> Running {
         let clock = self.clone();
         Running(tokio::spawn(async move {
             loop {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                clock.advance(Duration::from_millis(100));
+                tokio::time::sleep(TICK).await;
+                clock.advance(by);
             }
         }))
     }

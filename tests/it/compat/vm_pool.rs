@@ -92,7 +92,7 @@ fn message(status: u16, says: &str) -> (u16, Value) {
 }
 
 async fn the_collection_in_its_natural_order(mut farm: Farm) {
-    let running = farm.clock.run();
+    let running = farm.clock.walk();
     collection(&Clients::of(farm.url()), 4, 3).await;
     drop(running);
     let ada = farm.log_in("ada-admin", ADA).await.unwrap();
@@ -105,7 +105,7 @@ async fn the_collection_with_seventy_pretend_machines() {
     farm.kill_server().await;
     farm.vm_pool = VmPool::default();
     farm.start_server(None);
-    let running = farm.clock.run();
+    let running = farm.clock.walk();
     collection(&Clients::of(farm.url()), 70, 10).await;
     drop(running);
     let ada = farm.log_in("ada-admin", ADA).await.unwrap();
@@ -379,7 +379,7 @@ async fn before_there_is_anybody() {
 }
 
 async fn a_vm_in_use_is_never_taken_away(mut farm: Farm) {
-    let running = farm.clock.run();
+    let running = farm.clock.walk();
     let clients = Clients::of(farm.url());
     clients.begin(4).await;
     let highest = clients.post("/checkout_vm", json!({"auth": ben(), "vmid": 4})).await;

@@ -216,7 +216,6 @@ async fn each_operation_lets_in_whom_the_document_says_and_nobody_else() {
     let (mut cells, mut wrong) = (0, String::new());
     for operation in &operations {
         for caller in CALLERS {
-            eprintln!("{} {} {caller:?}", operation.method, operation.path);
             let (expected, (seen, status)) =
                 (operation.expected(caller), scene.seen(operation, caller).await);
             cells += 1;
