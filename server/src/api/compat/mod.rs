@@ -11,6 +11,7 @@ use super::route::Route;
 use crate::app::{Desk, Refusal, ReservationFilter};
 use model::phase::Phase;
 use model::wire::{ReservationCreate, ReservationView, SeatView};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use warp::Reply;
 use warp::http::StatusCode;
@@ -23,6 +24,11 @@ const PAGE: u32 = 1000;
 
 pub(super) fn routes() -> Vec<Route> {
     [machine_manager::routes(), iac::routes(), users::routes()].into_iter().flatten().collect()
+}
+
+/// What their bodies have to heed beside the kinds of their fields.
+pub(super) fn rules() -> Vec<(&'static str, Value)> {
+    iac::rules()
 }
 
 /// Older clients know no "later": what is not ready in time is returned.
