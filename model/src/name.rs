@@ -65,19 +65,6 @@ name!(
     check_account
 );
 
-impl AccountName {
-    /// The Unix user of somebody who asks for none: the same name, as far as it is fit for one.
-    pub fn as_user(&self) -> UserName {
-        let plain = self.0.replace('.', "_");
-        let fit = |text: &str| text.chars().take(LONGEST_USER).collect::<String>();
-        let user = UserName(fit(&plain));
-        if check_user(&user.0).is_ok() { user } else { UserName(fit(&format!("u-{plain}"))) }
-    }
-}
-
-/// Of characters.
-const LONGEST_USER: usize = 31;
-
 /// Users and groups that Debian, Alpine, RHEL or their daemons bring. A tenant with such a name would inherit what
 /// the system gives to it, and its private group of the same name likewise.
 pub(crate) const CLAIMED: &[&str] = &[
@@ -314,23 +301,6 @@ mod tests {
         assert!("a".repeat(31).parse::<UserName>().is_ok());
         for good in ["alice", "a", "b-2_c"] {
             assert_eq!(good.parse::<UserName>().unwrap().as_str(), good);
-        }
-    }
-
-    #[test]
-    fn every_account_has_a_user() {
-        let long = "a".repeat(63);
-        for (account, user) in [
-            ("alice", "alice"),
-            ("al.ice-1_x", "al_ice-1_x"),
-            ("root", "u-root"),
-            ("admin", "u-admin"),
-            ("systemd-x", "u-systemd-x"),
-            (&long, &long[..31]),
-        ] {
-            let made = account.parse::<AccountName>().unwrap().as_user();
-            assert_eq!(made.as_str(), user);
-            assert_eq!(made.as_str().parse::<UserName>(), Ok(made));
         }
     }
 

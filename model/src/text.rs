@@ -185,11 +185,11 @@ pub fn rules() -> [(&'static str, Value); 6] {
 }
 
 /// `null` says as much as nothing does.
-fn absent(field: &str) -> Value {
+pub fn absent(field: &str) -> Value {
     json!({"properties": {field: {"type": "null"}}})
 }
 
-fn given(field: &str) -> Value {
+pub fn given(field: &str) -> Value {
     json!({"required": [field], "properties": {field: {"not": {"type": "null"}}}})
 }
 

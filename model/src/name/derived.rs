@@ -1,6 +1,6 @@
 //! Names made of other names.
 
-use super::{AccountName, CLAIMED, UserName};
+use super::{AccountName, UserName, check_user};
 
 const LONGEST_ACCOUNT: usize = 63;
 const LONGEST_USER: usize = 31;
@@ -32,15 +32,13 @@ impl AccountName {
         let room = LONGEST_ACCOUNT - number.len();
         Self(self.0.chars().take(room).chain(number.chars()).collect())
     }
-}
 
-impl UserName {
-    /// What somebody's Unix user is called who has not said it.
-    pub fn of(account: &AccountName) -> Self {
-        let fit = account.as_str().replace('.', "-");
-        let is_claimed = CLAIMED.contains(&fit.as_str()) || fit.starts_with("systemd-");
-        let fit = if is_claimed { format!("u-{fit}") } else { fit };
-        Self(fit.chars().take(LONGEST_USER).collect())
+    /// The Unix user of somebody who asks for none: the same name, as far as it is fit for one.
+    pub fn as_user(&self) -> UserName {
+        let plain = self.0.replace('.', "_");
+        let fit = |text: &str| text.chars().take(LONGEST_USER).collect::<String>();
+        let user = UserName(fit(&plain));
+        if check_user(&user.0).is_ok() { user } else { UserName(fit(&format!("u-{plain}"))) }
     }
 }
 
@@ -50,20 +48,30 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn people_have_accounts_and_accounts_have_users() {
-        let names = |text| {
-            let account = AccountName::like(text);
-            (account.to_string(), UserName::of(&account).to_string())
-        };
-        let both = |account: &str, user: &str| (account.to_owned(), user.to_owned());
-        assert_eq!(names("Ada Lovelace"), both("ada-lovelace", "ada-lovelace"));
-        assert_eq!(names(" J. von  Neumann! "), both("j.-von-neumann", "j--von-neumann"));
-        assert_eq!(names("Root"), both("root", "u-root"));
-        assert_eq!(names("007"), both("u007", "u007"));
-        assert_eq!(names("Łukasz"), both("ukasz", "ukasz"));
-        assert_eq!(names(""), both("u", "u"));
+    fn people_have_accounts() {
+        let like = |text| AccountName::like(text).to_string();
+        assert_eq!(like("Ada Lovelace"), "ada-lovelace");
+        assert_eq!(like(" J. von  Neumann! "), "j.-von-neumann");
+        assert_eq!(["Root", "007", "Łukasz", ""].map(like), ["root", "u007", "ukasz", "u"]);
         let ada = AccountName::like("ada");
         assert_eq!((ada.numbered(1), ada.numbered(2).as_str()), (ada.clone(), "ada-2"));
+    }
+
+    #[test]
+    fn every_account_has_a_user() {
+        let long = "a".repeat(63);
+        for (account, user) in [
+            ("alice", "alice"),
+            ("al.ice-1_x", "al_ice-1_x"),
+            ("root", "u-root"),
+            ("admin", "u-admin"),
+            ("systemd-x", "u-systemd-x"),
+            (&long, &long[..31]),
+        ] {
+            let made = account.parse::<AccountName>().unwrap().as_user();
+            assert_eq!(made.as_str(), user);
+            assert_eq!(made.as_str().parse::<UserName>(), Ok(made));
+        }
     }
 
     proptest! {
@@ -71,7 +79,7 @@ mod tests {
         fn they_are_names(text in "\\PC{0,80}", number in 0u32..1_000_000) {
             let account = AccountName::like(&text).numbered(number);
             prop_assert!(account.as_str().parse::<AccountName>().is_ok(), "{account}");
-            prop_assert!(UserName::of(&account).as_str().parse::<UserName>().is_ok(), "{account}");
+            prop_assert!(account.as_user().as_str().parse::<UserName>().is_ok(), "{account}");
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::answer::{Answers, answered, text};
 use super::auth::SESSION;
-use super::every_route;
 use super::parameter::{key, place};
 use super::route::{Access, Description, Route};
 use super::schemas::Schemas;
+use super::{compat, every_route};
 use model::auth::Level;
 use model::wire::Problem;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub(super) fn value() -> Value {
         OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components(schemas)));
     // Its types are made to be serialised.
     let mut value = serde_json::to_value(document.build()).unwrap_or_default();
-    for (name, rule) in model::text::rules() {
+    for (name, rule) in model::text::rules().into_iter().chain(compat::rules()) {
         add_rule(&mut value["components"]["schemas"][name], rule);
     }
     add_bounds(&mut value);

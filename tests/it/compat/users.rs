@@ -3,15 +3,17 @@
 use super::{Row, ask_all};
 use crate::accounts::send;
 use crate::on_both_databases;
+use futures_util::future::join_all;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tests::farm::{ADMIN, by};
-use tests::{Farm, ask, has_account, ours};
+use tests::{Database, Farm, ask, has_account, ours};
 
 on_both_databases!(
     users_come_and_go_in_its_words,
     the_first_user_of_an_open_server_locks_it,
-    a_digest_is_stored_as_no_digest_and_lets_its_password_in,
+    a_digest_lets_its_password_in_and_nothing_else,
+    of_many_who_add_a_user_one_does,
     a_user_goes_with_their_reservations,
 );
 
@@ -98,7 +100,7 @@ async fn the_first_user_of_an_open_server_locks_it(mut farm: Farm) {
     assert_eq!(farm.get("/v1/me").await["account"]["role"], "admin");
 }
 
-async fn a_digest_is_stored_as_no_digest_and_lets_its_password_in(mut farm: Farm) {
+async fn a_digest_lets_its_password_in_and_nothing_else(mut farm: Farm) {
     farm.lock().await;
     assert_eq!(farm.post(USERS, adding("bob").to_string().as_str()).await.status(), 201);
     for wrong in [SHA1, "TEST", "sha1:", ""] {
@@ -115,6 +117,25 @@ async fn a_digest_is_stored_as_no_digest_and_lets_its_password_in(mut farm: Farm
     assert!(farm.log_in("bob", "a horse, a battery").await.is_ok());
     let admin = by(&farm.log_in("root", ADMIN).await.unwrap());
     assert_eq!(send(&farm, &admin, Method::GET, USERS, Value::Null).await.1, json!(["bob"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_is_stored_as_no_digest() {
+    let mut farm = Farm::new(Database::Sqlite).await;
+    farm.lock().await;
+    assert_eq!(farm.post(USERS, adding("bob").to_string().as_str()).await.status(), 201);
+    let stored = farm.stored();
+    let has = |text: &str| stored.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(has("sha1:$2b$") && !has(SHA1));
+}
+
+async fn of_many_who_add_a_user_one_does(mut farm: Farm) {
+    farm.lock().await;
+    let asked = (0..10).map(|_| send(&farm, &farm.http, Method::POST, USERS, adding("bob")));
+    let mut answers = join_all(asked).await;
+    answers.sort_by_key(|(status, _)| *status);
+    assert_eq!(answers.remove(0), (201, said("User bob added")));
+    assert!(answers.iter().all(|answer| *answer == (400, said("user bob already exists"))), "{answers:?}");
 }
 
 async fn a_user_goes_with_their_reservations(mut farm: Farm) {

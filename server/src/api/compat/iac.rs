@@ -11,6 +11,7 @@ use crate::api::schemas::Schemas;
 use crate::app::{App, Refusal};
 use model::allocate::Shortage;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response;
@@ -18,6 +19,10 @@ use warp::reply::Response;
 pub(super) fn routes() -> Vec<Route> {
     let health = vec![get("/iac/healthz", "whether the server works").leniently().worded(NO).by(health)];
     [health, people::routes(), machines::routes(), reservations::routes()].into_iter().flatten().collect()
+}
+
+pub(super) fn rules() -> Vec<(&'static str, Value)> {
+    vec![people::rule(), machines::rule_of_new(), machines::rule_of_change()]
 }
 
 #[derive(Serialize, ToSchema)]

@@ -13,6 +13,7 @@ use super::route::Route;
 use crate::app::{Desk, Refusal};
 use model::phase::Phase;
 use model::wire::{ReservationCreate, ReservationView, SeatView};
+use serde_json::Value;
 use warp::Reply;
 use warp::http::StatusCode;
 use warp::reply::Response;
@@ -25,6 +26,11 @@ pub(super) fn routes() -> Vec<Route> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// What their bodies have to heed beside the kinds of their fields.
+pub(super) fn rules() -> Vec<(&'static str, Value)> {
+    iac::rules()
 }
 
 /// Older clients know no "later": what is not ready in time is returned.

@@ -11,9 +11,11 @@ use crate::app::{Desk, Stock};
 use model::auth::Deed;
 use model::phase::MachineState;
 use model::ssh::{Secret, SshAccess};
+use model::text::{absent, given};
 use model::wire::{MachineCreate, MachinePatch, ssh_port};
 use model::{Labels, MachineName, Timestamp, text};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 
@@ -196,6 +198,20 @@ impl New {
             ssh: access(self.user, self.password, self.host_key)?,
         })
     }
+}
+
+/// User and host key go with a password.
+fn with_password() -> Value {
+    json!({"anyOf": [given("password"), {"allOf": [absent("user"), absent("host_key")]}]})
+}
+
+pub(super) fn rule_of_new() -> (&'static str, Value) {
+    ("IacMachineCreate", with_password())
+}
+
+pub(super) fn rule_of_change() -> (&'static str, Value) {
+    let any = json!({"anyOf": [given("enabled"), given("host"), given("port"), given("password")]});
+    ("IacMachinePatch", json!({"allOf": [any, with_password()]}))
 }
 
 fn access(

@@ -11,6 +11,7 @@ use model::ssh::Secret;
 use model::wire::{AccountCreate, AccountPatch, AccountView, Login};
 use model::{AccountId, AccountName, Timestamp, text};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 
@@ -61,13 +62,19 @@ struct LogIn {
 
 impl LogIn {
     fn read(self) -> Result<Login, Fault> {
-        let account = self.username.or(self.email).filter(|account| !account.is_empty());
+        let account = [self.username, self.email].into_iter().flatten().find(|name| !name.is_empty());
         let (Some(account), Some(password)) = (account, self.password) else {
             let detail = "username and password are required; an email will do for the username";
             return Err(Fault::new(StatusCode::BAD_REQUEST, detail));
         };
         Ok(Login { account, password })
     }
+}
+
+pub(super) fn rule() -> (&'static str, Value) {
+    let said =
+        |field: &str| json!({"required": [field], "properties": {field: {"type": "string", "minLength": 1}}});
+    ("IacLogIn", json!({"anyOf": [said("username"), said("email")]}))
 }
 
 #[derive(Serialize, ToSchema)]

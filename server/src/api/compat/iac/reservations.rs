@@ -12,7 +12,7 @@ use model::auth::Deed;
 use model::reservation::OnFailure;
 use model::ssh::Secret;
 use model::wire::{DurationText, ReservationCreate, ReservationView, SeatView};
-use model::{MachineName, ReservationId, Timestamp, UserName, text};
+use model::{Invalid, MachineName, ReservationId, Timestamp, UserName, text};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warp::http::StatusCode;
@@ -49,9 +49,9 @@ pub(super) fn routes() -> Vec<Route> {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = IacReservationCreate)]
 struct Asked {
-    #[schema(schema_with = number::needed_count)]
+    #[schema(schema_with = number::needed_count, required = true)]
     count: Option<Number>,
-    #[schema(schema_with = number::needed_minutes)]
+    #[schema(schema_with = number::needed_minutes, required = true)]
     duration_minutes: Option<Number>,
     #[schema(value_type = Option<text::UnixPassword>)]
     reservation_password: Option<Secret>,
@@ -129,7 +129,7 @@ async fn create(desk: Desk, request: Request<Asked>) -> Result<Created<Reserved>
         return Err(Refusal::Conflict(why.to_owned()).into());
     };
     let create = ReservationCreate { username: account.name.as_user().to_string(), ..create };
-    let made = reserve(&desk, create).await?;
+    let made = reserve(&desk, create).await.map_err(named)?;
     let body = Reserved {
         id: made.id,
         machines: live_seats(&made).map(Seat::from).collect(),
@@ -140,6 +140,21 @@ async fn create(desk: Desk, request: Request<Asked>) -> Result<Created<Reserved>
         reservation_password: password.into(),
     };
     Ok(Created { location: format!("/iac/reservations/{}", body.id), body })
+}
+
+/// By the names that the fields have here.
+fn named(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(Refusal::Invalid(invalid)) => {
+            let field = match invalid.field {
+                "duration" => "duration_minutes",
+                "password" => "reservation_password",
+                other => other,
+            };
+            Refusal::Invalid(Invalid { field, ..invalid }).into()
+        }
+        other => other,
+    }
 }
 
 fn remaining(reservation: &ReservationView, now: Timestamp) -> i64 {

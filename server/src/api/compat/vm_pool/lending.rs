@@ -9,9 +9,9 @@ use crate::api::body::Perhaps;
 use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Request, Route, get, post};
 use crate::app::{Desk, Refusal, VM_POOL};
+use model::Labels;
 use model::auth::Deed;
 use model::wire::{AccountView, DurationText, MachinePatch, ReservationCreate, ReservationView};
-use model::{Labels, UserName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warp::http::StatusCode;
@@ -170,7 +170,7 @@ fn ask(
         Some(_) => Labels::default(),
     };
     Ok(ReservationCreate {
-        username: UserName::of(&own.name).to_string(),
+        username: own.name.as_user().to_string(),
         password,
         ssh_keys: own.ssh_keys.clone(),
         count: wanted.is_none().then_some(1),
