@@ -14,6 +14,7 @@ pub mod duration;
 pub mod id;
 #[cfg(any(test, fuzzing))]
 pub mod laws;
+pub mod listing;
 pub mod machine;
 pub mod name;
 mod object;

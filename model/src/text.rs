@@ -50,7 +50,7 @@ macro_rules! words {
 }
 
 words!(
-    Certificates DialText Digest EmailOrNone Host HostKey Image LabelPair Line Password Path PrivateKey ProviderName Session
+    Certificates DialText Digest EmailOrNone Host HostKey Image LabelPair Line ListingText Password Path PrivateKey ProviderName Session
     SshPassword SshUser State TokenName Uids UnixPassword
 );
 
@@ -99,6 +99,7 @@ texts! {
     Image, "Image", text(NO_CONTROLS, 255);
     LabelPair, "LabelPair", text("^[A-Za-z0-9_./-]{1,63}=[A-Za-z0-9_./-]{0,63}$", 127);
     Line, "Line", text(NO_CONTROLS, 1024);
+    ListingText, "ListingText", text("^[^\\u0000-\\u001f\\u007f-\\u009f]+$", 255);
     // 10 to 72 bytes.
     Password, "Password", also(ObjectBuilder::new().schema_type(Type::String), "anyOf",
         json!([{"pattern": "^[ -~]{10,72}$"}, {"pattern": NO_CONTROLS, "minLength": 10, "maxLength": 18}]));
@@ -108,7 +109,7 @@ texts! {
     Session, "Session", text("^[A-Za-z0-9-]*$", crate::session::LONGEST);
     SshPassword, "SshPassword", text("^[ -~]+$", 512);
     SshUser, "SshUser", text("^[A-Za-z0-9._@\\\\][A-Za-z0-9._@\\\\-]*$", 32);
-    State, "State", text("^(free|held|cleaning|maintenance|unreachable|retiring)$", 11);
+    State, "State", text("^(free|held|cleaning|maintenance|unreachable|retiring|listed)$", 11);
     TokenName, "TokenName", text("^[^\\u0000-\\u001f\\u007f-\\u009f]*[!-~][^\\u0000-\\u001f\\u007f-\\u009f]*$", 100);
     Uids, "Uids", text("^(fleet|[12][0-9]{4}-[3-5][0-9]{4}|6[6-9][0-9]{3}-[7-9][0-9]{4}|[1-9][0-9]{5}-[1-9][0-9]{6})$", 21);
     UnixPassword, "UnixPassword", text("^[^\\u0000-\\u001f\\u007f-\\u009f]+$", 128);

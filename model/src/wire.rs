@@ -8,6 +8,7 @@ pub use auth::{
 };
 
 use crate::cleaning::{CleaningStep, Refused, Residue};
+use crate::listing::{MediaServer, Probe};
 use crate::phase::Phase;
 use crate::pool::AfterUse;
 use crate::report::{EndsBy, Facts, Report};
@@ -125,7 +126,7 @@ pub struct MachineView {
     pub labels: Labels,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
-    /// `free`, `held`, `cleaning`, `maintenance`, `unreachable` or `retiring`.
+    /// `free`, `held`, `cleaning`, `maintenance`, `unreachable`, `retiring` or `listed`.
     #[cfg_attr(feature = "schema", schema(value_type = text::State))]
     pub state: String,
     /// Why it is in `maintenance`.
@@ -145,6 +146,12 @@ pub struct MachineView {
     /// Present if the server visits it over SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshView>,
+    /// Present if it is listed as one, and never lent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_server: Option<MediaServer>,
+    /// Of a machine in state `listed`: whether it is up, and since when that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// What taking one account away from a machine came to.
@@ -308,6 +315,7 @@ pub struct SeatView {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Availability {
+    /// How many there are to lend, in whatever state: listed ones are left out.
     pub total: u32,
     /// How many somebody can get now: those that pools keep back as spares are left out.
     pub free: u32,

@@ -8,6 +8,7 @@ mod agent;
 mod backup;
 mod canary;
 mod clean;
+mod compat;
 mod conformance;
 mod e2e;
 mod events;

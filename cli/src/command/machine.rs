@@ -11,7 +11,6 @@ use cli::{MachineFilter, Slice};
 use jiff::Timestamp;
 use model::adoption::{AdoptionView, Stage};
 use model::phase::MachineState;
-use model::ssh::SshView;
 use model::wire::{MachinePatch, MachineView};
 use model::{Labels, MachineName};
 use std::path::{Path, PathBuf};
@@ -174,7 +173,7 @@ pub(crate) fn details(got: &MachineView, now: Option<Timestamp>) -> String {
         ("machine", got.name.to_string()),
         ("state", state(got)),
         ("address", address(&got.host, got.port)),
-        ("reach", reach(got.ssh.as_ref())),
+        ("reach", reach(got)),
         (
             "own agent",
             got.ssh.as_ref().and_then(|ssh| ssh.adoption.as_ref()).map(own_agent).unwrap_or_default(),
@@ -194,8 +193,11 @@ pub(crate) fn details(got: &MachineView, now: Option<Timestamp>) -> String {
     lines.join("\n")
 }
 
-fn reach(ssh: Option<&SshView>) -> String {
-    let Some(ssh) = ssh else { return "agent".to_owned() };
+fn reach(got: &MachineView) -> String {
+    let Some(ssh) = &got.ssh else {
+        let is_lent = got.state != MachineState::Listed.name();
+        return if is_lent { "agent".to_owned() } else { String::new() };
+    };
     let through = ssh.jump.as_ref().map(|jump| format!(" through {jump}")).unwrap_or_default();
     format!("ssh as {} by {}{through}", ssh.user, ssh.auth)
 }
@@ -225,9 +227,14 @@ fn host_key(got: &MachineView) -> String {
 fn state(got: &MachineView) -> String {
     let cordoned = if got.cordoned && got.reason.is_none() { ", cordoned" } else { "" };
     let reason = got.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("{}{cordoned}{reason}", got.state)
+    let seen = got.probe.map(|probe| if probe.up { ", up" } else { ", down" }).unwrap_or_default();
+    format!("{}{seen}{cordoned}{reason}", got.state)
 }
 
 fn seen(got: &MachineView, now: Option<Timestamp>) -> String {
-    got.seen_at.map_or_else(|| "never".to_owned(), |at| brief(at, now))
+    match (got.seen_at, got.probe) {
+        (Some(at), _) => brief(at, now),
+        (None, Some(probe)) => format!("since {}", brief(probe.since, now)),
+        (None, None) => "never".to_owned(),
+    }
 }

@@ -66,6 +66,8 @@ pub(super) const OLD_COUNT: Parameter =
 pub(super) const OLD_DURATION: Parameter =
     may("duration", "for how many minutes", || whole(&(1..=527_040), Some(60)));
 pub(super) const OLD_KEY: Parameter = may("ssh_key", "another way to log in", model::account::SshKey::schema);
+pub(super) const OLD_IP: Parameter =
+    may("ip", "of which server, if the body does not say", model::text::ListingText::schema);
 pub(super) const OLD_LABEL: Parameter = may("label", "only machines with this label", LabelPair::schema);
 
 impl Parameter {

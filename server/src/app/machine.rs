@@ -43,6 +43,7 @@ impl Desk {
             pool: None,
             uids: parse_uids(body.uids.as_deref())?,
             ssh,
+            listing: None,
             join: (!is_visited).then(|| (secret::digest(&join_token), now + JOIN_WITHIN)),
         };
         let (machine, is_new) = self.store.machine_create(new, key, now).await?;
@@ -166,7 +167,7 @@ impl Desk {
     }
 
     /// How it is logged in to concerns nobody else.
-    fn machine_view(&self, machine: Machine, now: Timestamp) -> MachineView {
+    pub(super) fn machine_view(&self, machine: Machine, now: Timestamp) -> MachineView {
         let mut view = view::machine(machine, now, self.store.ttl());
         if !self.caller.looks_after_all() {
             view.ssh = None;
@@ -189,15 +190,13 @@ impl App {
         for machine in machines.iter().filter(|machine| machine.labels.covers(&labels)) {
             *states.entry(machine_state(machine, now, ttl).name().to_owned()).or_default() += 1;
         }
+        let lent = machines.iter().filter(|machine| machine.listing.is_none());
+        let total = lent.filter(|machine| machine.labels.covers(&labels)).count() as u32;
         let pools = self.hub().store.pool_list().await?;
         let spares = pools.into_iter().filter(|pool| pool.spare > 0).map(|pool| (pool.name, pool.spare));
         let offered = without_spares(&machines, &spares.collect(), now, ttl);
         let fits = |machine: &&Machine| machine.labels.covers(&labels) && is_free(machine, now, ttl);
-        Ok(Availability {
-            total: states.values().sum(),
-            free: offered.iter().filter(fits).count() as u32,
-            states,
-        })
+        Ok(Availability { total, free: offered.iter().filter(fits).count() as u32, states })
     }
 
     pub(super) async fn every_machine(&self) -> Result<Vec<Machine>, Refusal> {

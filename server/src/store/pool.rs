@@ -154,6 +154,7 @@ fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
         uids: wanted.uids,
         ssh: None,
         join: None,
+        listing: None,
     })
 }
 

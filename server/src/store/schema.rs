@@ -49,6 +49,8 @@ diesel::table! {
         has_returned -> BigInt,
         quarantined -> Nullable<Text>,
         follows -> Text,
+        listing -> Nullable<Text>,
+        listed_address -> Nullable<Text>,
     }
 }
 diesel::table! {

@@ -10,7 +10,7 @@ use crate::api::schemas::Schemas;
 use crate::app::{Desk, MachineFilter, Refusal, ReservationFilter};
 use model::allocate::Shortage;
 use model::auth::Deed;
-use model::phase::Phase;
+use model::phase::{MachineState, Phase};
 use model::reservation::MOST_MACHINES;
 use model::wire::{
     DurationText, MachineCreate, MachineView, ReservationCreate, ReservationView, SeatView, ssh_port,
@@ -236,12 +236,13 @@ fn availability(machines: &[MachineView]) -> OldAvailability {
     OldAvailability { available: names("free"), reserved: names("held") }
 }
 
+/// Those to lend; it knew no others.
 async fn every_machine(desk: &Desk) -> Result<Vec<MachineView>, Refusal> {
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
         let filter = MachineFilter { labels: Labels::default(), state: None, cursor, limit: PAGE };
         let page = desk.machine_list(filter).await?;
-        all.extend(page.items);
+        all.extend(page.items.into_iter().filter(|machine| machine.state != MachineState::Listed.name()));
         cursor = page.next;
         if cursor.is_none() {
             return Ok(all);

@@ -1,0 +1,3 @@
+//! What older systems answered, request by request.
+
+mod media_servers;
