@@ -172,7 +172,8 @@ mod tests {
         fn whatever_is_said_has_a_name_and_labels(ip in ".{1,255}", region in ".{1,255}") {
             let server = MediaServer { region, ..server(&ip) };
             prop_assert!(server.machine_name().parse::<MachineName>().is_ok());
-            prop_assert!(format!("{}-0123abcd", server.machine_name()).parse::<MachineName>().is_ok());
+            let marked = format!("{}-0123abcd", server.machine_name());
+            prop_assert!(marked.parse::<MachineName>().is_ok(), "{}", marked);
             prop_assert_eq!(server.labels().iter().count(), 3);
         }
     }
