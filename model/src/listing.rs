@@ -54,14 +54,8 @@ impl Probe {
 impl MediaServer {
     pub fn check(&self) -> Result<(), Invalid> {
         let Self { ip, country, region, kind } = self;
-        for (field, text) in [("ip", ip), ("country", country), ("region", region), ("type", kind)] {
-            let fits = (1..=LONGEST).contains(&text.chars().count());
-            if !fits || text.chars().any(char::is_control) {
-                let why = format!("use 1 to {LONGEST} characters, and none that terminals obey");
-                return Err(Invalid::new(field, why));
-            }
-        }
-        Ok(())
+        let all = [("ip", ip), ("country", country), ("region", region), ("type", kind)];
+        all.into_iter().try_for_each(|(field, text)| check(field, text))
     }
 
     /// A name for the machine, which another one may have as well.
@@ -104,6 +98,15 @@ impl MediaServer {
         let pairs: BTreeMap<_, _> = said.map(|(key, value)| (key.to_owned(), label(value))).into();
         Labels::try_from(pairs).unwrap_or_default()
     }
+}
+
+/// Whether it can be said of a media server.
+pub fn check(field: &'static str, text: &str) -> Result<(), Invalid> {
+    let fits = (1..=LONGEST).contains(&text.chars().count());
+    if fits && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Invalid::new(field, format!("use 1 to {LONGEST} characters, and none that terminals obey")))
 }
 
 fn label(text: &str) -> String {

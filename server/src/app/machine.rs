@@ -100,8 +100,9 @@ impl Desk {
         let host_key = host_key.map(|text| access::confirmed(&text, found.ssh.as_ref())).transpose()?;
         let address = match (host, port) {
             (None, None) => None,
+            // What stays is as good as it was.
             (host, port) => {
-                Some((checked_host(host.unwrap_or(found.host))?, checked_port(port.unwrap_or(found.port))?))
+                Some((host.map_or(Ok(found.host), checked_host)?, port.map_or(Ok(found.port), checked_port)?))
             }
         };
         let log_in_changed = ssh.is_some() || address.is_some();

@@ -116,6 +116,7 @@ fn rows() -> Vec<Row> {
         Row(get.clone(), "/server/get?ip=not+an%20address+at+all", Value::Null, 200, good(stored(ODD))),
         Row(get.clone(), "/server/get", json!({"ip": "10.0.0.1"}), 400, bad(UNKNOWN)),
         Row(get.clone(), "/server/get", Value::Null, 400, bad("Must have a Server Ip")),
+        Row(get.clone(), "/server/get?ip=", odd.clone(), 400, bad("Must have a Server Ip")),
         Row(get.clone(), "/server/getAll", Value::Null, 200, good(json!([stored("999.1.1.1"), stored(ODD)]))),
         Row(delete.clone(), "/server/delete", json!({"ip": "999.1.1.1"}), 200, good(json!(true))),
         Row(delete.clone(), "/server/delete", json!({"ip": "999.1.1.1"}), 400, bad(UNKNOWN)),

@@ -11,7 +11,7 @@ use crate::api::schemas::Schemas;
 use crate::app::{Desk, Refusal};
 use jiff::tz::Offset;
 use model::auth::Deed;
-use model::listing::MediaServer;
+use model::listing::{self, MediaServer};
 use model::wire::MachineView;
 use model::{MachineId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -149,14 +149,20 @@ async fn create(desk: Desk, request: Request<Wanted>) -> Result<Listed, Failure>
 #[derive(Deserialize, ToSchema)]
 #[schema(as = OldServerSought)]
 struct Sought {
-    #[schema(value_type = model::text::ListingText)]
+    #[schema(value_type = Option<model::text::ListingText>)]
     ip: Option<String>,
 }
 
 /// Which server is meant: by the body, else by the query.
-fn meant(body: MayBody<Sought>, query: &Query) -> Result<String, Fault> {
-    let ip = body.0.and_then(|sought| sought.ip).or_else(|| query.owned("ip"));
-    ip.filter(|ip| !ip.is_empty()).ok_or_else(|| Fault::field("ip", NO_IP))
+fn meant(body: MayBody<Sought>, query: &Query) -> Result<String, Failure> {
+    let given = [body.0.and_then(|sought| sought.ip), query.owned("ip")].into_iter().flatten();
+    let given: Vec<String> = given.collect();
+    for ip in given.iter().filter(|ip| !ip.is_empty()) {
+        listing::check("ip", ip).map_err(Refusal::from)?;
+    }
+    let is_lacking = given.iter().any(String::is_empty);
+    let first = given.into_iter().next().filter(|_| !is_lacking);
+    Ok(first.ok_or_else(|| Fault::field("ip", NO_IP))?)
 }
 
 #[derive(Serialize, ToSchema)]
