@@ -25,6 +25,7 @@ pub mod pool;
 mod replay;
 pub mod report;
 pub mod reservation;
+pub mod service;
 pub mod session;
 pub mod spec;
 pub mod ssh;

@@ -13,6 +13,7 @@ use crate::phase::Phase;
 use crate::pool::AfterUse;
 use crate::report::{EndsBy, Facts, Report};
 use crate::reservation::OnFailure;
+use crate::service::Service;
 use crate::spec::Spec;
 use crate::ssh::{SshAccess, SshView};
 use crate::{
@@ -357,6 +358,10 @@ pub struct PoolPut {
     /// How long a held machine may be unreachable before it counts as failed: `"5m"`, which is also the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<DurationText>,
+    /// Given, it runs these in place of machines to lend, with Docker only. They are listed as machines, and say nothing of
+    /// accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::object::optional")]
+    pub service: Option<Service>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -375,6 +380,8 @@ pub struct PoolView {
     pub spare: u32,
     #[serde(default)]
     pub grace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// How many machines are in each state; spares count as `free`.
     pub states: BTreeMap<String, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use model::pool::Listed;
+use model::service::Service;
 use model::{MachineId, MachineName, PoolName};
 use std::fmt;
 
@@ -34,14 +35,29 @@ pub struct Order {
     pub pool: PoolName,
     /// What it is made of; empty where the provider knows only one thing.
     pub image: String,
-    /// Lets its agent enrol, once.
-    pub join_token: String,
+    pub purpose: Purpose,
 }
 
-/// The token stays out of every log.
+/// What a machine is for.
+#[derive(Clone)]
+pub enum Purpose {
+    /// Somebody is to log in.
+    Lent {
+        /// Lets its agent enrol, once.
+        join_token: String,
+    },
+    /// It runs what its image has in it.
+    Service {
+        service: Service,
+        /// Its own secret.
+        token: String,
+    },
+}
+
+/// The tokens stay out of every log.
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, name, pool, image, join_token: _ } = self;
+        let Self { id, name, pool, image, purpose: _ } = self;
         write!(f, "Order({name}, {id}, pool {pool}, image {image:?})")
     }
 }
@@ -81,7 +97,7 @@ mod tests {
             name: "m1".parse().unwrap(),
             pool: "p".parse().unwrap(),
             image: "berth-debian".to_owned(),
-            join_token: "tell-nobody".to_owned(),
+            purpose: Purpose::Lent { join_token: "tell-nobody".to_owned() },
         };
         assert!(!format!("{order:?}").contains("tell-nobody"));
     }

@@ -34,6 +34,12 @@ impl Desk {
         if body.spare > body.size {
             return Err(Invalid::unfit("spare", format!("at most its `size`, {}", body.size)).into());
         }
+        if let Some(service) = &body.service {
+            service.check()?;
+            if body.provider != "docker" {
+                return Err(Invalid::unfit("service", "only Docker runs services: leave it out").into());
+            }
+        }
         let wanted = Pool {
             name,
             uids: parse_uids(body.uids.as_deref())?,
@@ -44,6 +50,7 @@ impl Desk {
             after_use: body.after_use,
             spare: body.spare,
             grace: parse_grace(body.grace)?,
+            service: body.service,
             losses_accepted_until: None,
             home: None,
             problem: None,

@@ -101,6 +101,7 @@ pub(super) fn pool(pool: Pool, states: BTreeMap<String, u32>) -> PoolView {
         size: pool.size,
         labels: pool.labels,
         uids: pool.uids.to_string(),
+        service: pool.service,
         after_use: pool.after_use,
         spare: pool.spare,
         grace: format!("{:#}", pool.grace),

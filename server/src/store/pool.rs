@@ -7,6 +7,7 @@ use super::schema::{assignment, machine, pool, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use jiff::SignedDuration;
+use model::listing::Listing;
 use model::pool::{AfterUse, Member, Pool, Seat};
 use model::session::Quarantine;
 use model::{Labels, MachineId, PoolName, Timestamp};
@@ -27,6 +28,8 @@ struct PoolRow {
     spare: i64,
     grace: i64,
     home: Option<String>,
+    /// As JSON.
+    service: Option<String>,
 }
 
 impl Store {
@@ -42,7 +45,11 @@ impl Store {
                 pool::after_use.eq(wanted.after_use.name()),
                 pool::spare.eq(i64::from(wanted.spare)),
                 pool::grace.eq(wanted.grace.as_secs()),
+                pool::service.eq(wanted.service.as_ref().map(to_json).transpose()?),
+                // Of what was wanted before.
+                pool::problem.eq(None::<String>),
             );
+            refuse_change_of_kind(conn, &wanted)?;
             let there =
                 diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
             if there == 0 {
@@ -119,8 +126,7 @@ impl Store {
         self.write(move |conn| {
             let taken: Vec<String> =
                 machine::table.filter(machine::gone_at.is_null()).select(machine::name).load(conn)?;
-            let free =
-                (1..).map(|number| format!("{}-{number}", wanted.name)).filter(|name| !taken.contains(name));
+            let free = (1..).map(|number| member_name(&wanted, number)).filter(|name| !taken.contains(name));
             for name in free.take(by as usize) {
                 insert(conn, new_member(&wanted, &name)?, now)?;
             }
@@ -140,6 +146,30 @@ impl Store {
     }
 }
 
+/// Machines that are lent and services are not of one pool: each kind is made, and goes, in its own way.
+fn refuse_change_of_kind(conn: &mut Conn, wanted: &Pool) -> Result<(), Failure> {
+    let kinds: Vec<Option<String>> = machine::table
+        .filter(machine::pool.eq(wanted.name.as_str()).and(machine::gone_at.is_null()))
+        .select(machine::listing)
+        .load(conn)?;
+    if kinds.iter().all(|listing| listing.is_some() == wanted.service.is_some()) {
+        return Ok(());
+    }
+    let kind = if wanted.service.is_some() { "machines to lend" } else { "services" };
+    Err(Failure::Conflict(format!(
+        "pool `{0}` has {kind}: choose another name, or set the size of `{0}` to 0 first",
+        wanted.name
+    )))
+}
+
+/// Most often there is one service, which needs no number.
+fn member_name(wanted: &Pool, number: u32) -> String {
+    match (&wanted.service, number) {
+        (Some(_), 1) => wanted.name.to_string(),
+        (Some(_) | None, _) => format!("{}-{number}", wanted.name),
+    }
+}
+
 fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
     let mut labels: std::collections::BTreeMap<String, String> =
         wanted.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -154,21 +184,28 @@ fn new_member(wanted: &Pool, name: &str) -> Result<NewMachine, Failure> {
         uids: wanted.uids,
         ssh: None,
         join: None,
-        listing: None,
+        listing: wanted.service.as_ref().map(|_| Listing::default()),
     })
 }
 
 fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
     let of_pool = machine::pool.eq(name.as_str()).and(machine::gone_at.is_null());
     let seats = seats(conn, name)?;
-    type Row = (String, Option<i64>, Option<String>, Option<String>);
+    type Row = (String, Option<i64>, Option<String>, Option<String>, Option<String>);
     let rows: Vec<Row> = machine::table
         .filter(of_pool)
         .order(machine::id)
-        .select((machine::id, machine::retired_at, machine::incarnation, machine::quarantined))
+        .select((
+            machine::id,
+            machine::retired_at,
+            machine::incarnation,
+            machine::quarantined,
+            machine::listing,
+        ))
         .load(conn)?;
     rows.into_iter()
-        .map(|(id, retired_at, incarnation, quarantined)| {
+        .map(|(id, retired_at, incarnation, quarantined, listing)| {
+            let listing: Option<Listing> = listing.map(|text| json("machine.listing", &text)).transpose()?;
             // Somebody may be on it whom the backup does not know.
             let is_restored = quarantined.as_deref() == Some(Quarantine::Restored.name());
             let seat = seats.get(&id);
@@ -179,6 +216,7 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
                 held: (is_restored && retired_at.is_none())
                     || seat.is_some_and(|seat| retired_at.is_none() || seat.holds()),
                 enrolled: incarnation.is_some(),
+                up: listing.and_then(|listing| listing.probe).map(|probe| probe.up),
             })
         })
         .collect()
@@ -230,6 +268,7 @@ fn into_pool(row: PoolRow) -> Result<Pool, Failure> {
         spare: row.spare as u32,
         grace: SignedDuration::from_secs(row.grace),
         home: row.home,
+        service: row.service.map(|service| json("pool.service", &service)).transpose()?,
         problem: row.problem,
     })
 }

@@ -17,6 +17,7 @@ diesel::table! {
         spare -> BigInt,
         grace -> BigInt,
         home -> Nullable<Text>,
+        service -> Nullable<Text>,
     }
 }
 diesel::table! {
