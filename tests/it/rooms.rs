@@ -128,6 +128,24 @@ async fn e2e_room_servers_are_run_as_the_environment_says() {
     assert!(none.status.success() && said(&none).contains("there are no room servers"), "{none:?}");
 }
 
+/// A container that is not the server's; removed when dropped.
+struct Foreign(String);
+
+impl Foreign {
+    fn make() -> Self {
+        let foreign = Self(named("foreign"));
+        let made = Command::new("docker").args(["create", "--name", &foreign.0, "berth-alpine"]).output();
+        assert!(made.unwrap().status.success());
+        foreign
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["rm", "-f", &self.0]).output();
+    }
+}
+
 async fn what_is_missing_is_named_and_leaves_nothing(
     farm: &RealFarm,
     given: &BTreeMap<&'static str, String>,
@@ -144,20 +162,17 @@ async fn what_is_missing_is_named_and_leaves_nothing(
         assert!(said(&output).contains(&format!("`{name}`")), "{name}: {output:?}");
     }
     assert_eq!(farm.get("/v1/pools").await["items"], json!([]));
-    let foreign = named("foreign");
-    let made = Command::new("docker").args(["create", "--name", &foreign, "berth-alpine"]).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
+    let foreign = Foreign::make();
     for (name, value, says) in [
         ("IMAGE", named("no-such-image"), "docker pull"),
-        ("CONTAINER_NAME", foreign.clone(), "is not this machine's"),
+        ("CONTAINER_NAME", foreign.0.clone(), "is not this machine's"),
     ] {
         let output = with(name, &value);
         assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");
         assert!(said(&output).contains(says), "{name}: {output:?}");
         until("nothing is left of it", async || farm.get("/v1/machines").await["items"] == json!([])).await;
     }
-    let removed = Command::new("docker").args(["rm", &foreign]).output().unwrap();
-    assert!(removed.status.success(), "what is not ours was left alone: {removed:?}");
+    assert!(inspected(&foreign.0).is_some(), "what is not ours is left alone");
 }
 
 fn the_engine_runs_what_was_asked_for(rooms: &[Value; 2], given: &BTreeMap<&str, String>) {

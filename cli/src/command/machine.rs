@@ -238,3 +238,30 @@ fn seen(got: &MachineView, now: Option<Timestamp>) -> String {
         (None, None) => "never".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_machine_says_whether_it_is_up_and_since_when() {
+        let view = |probe: &str| -> MachineView {
+            let text = format!(
+                r#"{{"id": "01900000-0000-7000-8000-000000000002", "name": "m", "host": "h", "port": 443, "labels": {{}},
+                "state": "listed", "cordoned": false, "created_at": "2026-01-02T03:04:05Z", "generation": 1,
+                "seen_generation": 0, "facts": {{}}, "probe": {probe}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let now = "2026-01-02T03:14:05Z".parse().ok();
+        for (probe, is, since) in [
+            (r#"{"up": true, "since": "2026-01-02T03:04:05Z"}"#, "listed, up", "since 10 min ago"),
+            (r#"{"up": false, "since": "2026-01-02T03:13:05Z"}"#, "listed, down", "since 60 s ago"),
+            ("null", "listed", "never"),
+        ] {
+            let got = view(probe);
+            assert_eq!((state(&got).as_str(), seen(&got, now).as_str()), (is, since));
+            assert_eq!(reach(&got), "", "nobody reaches into it");
+        }
+    }
+}
