@@ -159,6 +159,14 @@ release ID: _cli
 status: _cli
     @{{berth}} status
 
+# Run a room server, as the environment describes it (`berth room create --help`).
+room-create: _cli
+    @{{berth}} room create
+
+# Destroy every room server.
+room-destroy-all: _cli
+    @{{berth}} room destroy-all
+
 # --- for those who change Berth
 
 # Run all tests, against real containers too; installs and builds what they need.

@@ -83,7 +83,7 @@ mod tests {
         let id = |_| MachineId::new(at(0));
         (0..count)
             .map(id)
-            .map(|id| Member { id, retired: false, held: true, enrolled: true, cordoned: false })
+            .map(|id| Member { id, retired: false, held: true, enrolled: true, cordoned: false, up: None })
             .collect()
     }
 
@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn a_few_are_believed_each_minute() {
         let (mut breaker, members) = (Breaker::default(), members(50));
-        let all: Vec<_> = members.iter().map(|m| Listed { id: m.id, created_at: at(0) }).collect();
+        let all: Vec<_> =
+            members.iter().map(|m| Listed { id: m.id, created_at: at(0), running: true }).collect();
         for (missing, second, is_done) in
             [(10, 1000, true), (1, 1059, false), (10, 1060, true), (11, 2000, false)]
         {
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn a_database_that_knows_none_of_them_destroys_none() {
         let strangers: Vec<_> =
-            (0..6).map(|_| Listed { id: MachineId::new(at(0)), created_at: at(0) }).collect();
+            (0..6).map(|_| Listed { id: MachineId::new(at(0)), created_at: at(0), running: true }).collect();
         let mut breaker = Breaker::default();
         let (steps, outcome) = round(&mut breaker, &[], &strangers, None, at(1000));
         assert_eq!((steps, outcome), (vec![], Err(Tripped { lost: 0, unknown: 6, of: 0 })));

@@ -14,6 +14,7 @@ pub mod duration;
 pub mod id;
 #[cfg(any(test, fuzzing))]
 pub mod laws;
+pub mod listing;
 pub mod machine;
 pub mod name;
 mod object;
@@ -24,6 +25,7 @@ pub mod pool;
 mod replay;
 pub mod report;
 pub mod reservation;
+pub mod service;
 pub mod session;
 pub mod spec;
 pub mod ssh;

@@ -1,5 +1,6 @@
 //! A machine as the database knows it: facts only; its state is computed in [`crate::phase`].
 
+use crate::listing::Listing;
 use crate::report::Facts;
 use crate::reservation::OnFailure;
 use crate::session::Quarantine;
@@ -93,6 +94,8 @@ pub struct Machine {
     pub holding: Option<Holding>,
     /// Present if the server logs in to it; absent: an agent of its own has always spoken for it.
     pub ssh: Option<Ssh>,
+    /// Present if it is listed and looked at only.
+    pub listing: Option<Listing>,
 }
 
 /// Kept back for a while after it could not be made ready.

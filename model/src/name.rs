@@ -65,6 +65,9 @@ name!(
     check_account
 );
 
+/// Of characters.
+const LONGEST_USER: usize = 31;
+
 /// Users and groups that Debian, Alpine, RHEL or their daemons bring. A tenant with such a name would inherit what
 /// the system gives to it, and its private group of the same name likewise.
 pub(crate) const CLAIMED: &[&str] = &[

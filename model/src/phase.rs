@@ -39,10 +39,13 @@ pub enum MachineState {
     },
     /// Taken out of service; goes when nothing is left on it.
     Retiring,
+    /// Looked at only; never given to anybody.
+    Listed,
 }
 
 impl MachineState {
-    pub const NAMES: [&str; 6] = ["free", "held", "cleaning", "maintenance", "unreachable", "retiring"];
+    pub const NAMES: [&str; 7] =
+        ["free", "held", "cleaning", "maintenance", "unreachable", "retiring", "listed"];
 
     pub fn name(&self) -> &'static str {
         match self {
@@ -52,6 +55,7 @@ impl MachineState {
             Self::Maintenance(_) => "maintenance",
             Self::Unreachable { .. } => "unreachable",
             Self::Retiring => "retiring",
+            Self::Listed => "listed",
         }
     }
 }
@@ -59,6 +63,9 @@ impl MachineState {
 pub fn machine_state(machine: &Machine, now: Timestamp, ttl: Duration) -> MachineState {
     if machine.retired_at.is_some() {
         return MachineState::Retiring;
+    }
+    if machine.listing.is_some() {
+        return MachineState::Listed;
     }
     if let Some(quarantine) = machine.quarantined {
         return MachineState::Maintenance(quarantine.to_string());
@@ -139,6 +146,7 @@ pub fn seat_phase(reservation: &Reservation, seat: &Assignment, now: Timestamp) 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::listing::Listing;
     use crate::machine::{FIRST_UID, Holding, LAST_UID, SetAside, Uids};
     use crate::reservation::OnFailure;
     use crate::session::Quarantine;
@@ -175,6 +183,7 @@ pub(crate) mod tests {
             failures: 0,
             holding: None,
             ssh: None,
+            listing: None,
         }
     }
 
@@ -248,6 +257,16 @@ pub(crate) mod tests {
         };
         assert_eq!(state(held(failing), 49), "held");
         assert_eq!(state(held(failing), 50), "maintenance: could not clean: busy");
+    }
+
+    #[test]
+    fn a_listed_machine_is_never_free() {
+        let listed = |machine: &mut Machine| machine.listing = Some(Listing::default());
+        assert_eq!([state(listed, 0), state(listed, 61)], ["listed", "listed"]);
+        let retired = |machine: &mut Machine| {
+            (machine.listing, machine.retired_at) = (Some(Listing::default()), Some(at(0)));
+        };
+        assert_eq!(state(retired, 0), "retiring");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A pool: how many machines are wanted against what there is.
 
 use crate::machine::Uids;
+use crate::service::Service;
 use crate::{Labels, MachineId, PoolName};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 /// A machine nobody knows is destroyed only after this long: its row may be on its way.
@@ -13,7 +14,7 @@ const ORPHAN_GRACE: SignedDuration = SignedDuration::from_secs(60);
 pub const GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What somebody wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     pub name: PoolName,
     pub provider: String,
@@ -30,6 +31,8 @@ pub struct Pool {
     pub sizes: Vec<Size>,
     /// How long a held machine may be unreachable before it counts as failed.
     pub grace: SignedDuration,
+    /// What it runs, in place of machines to lend.
+    pub service: Option<Service>,
     /// Until then whatever is missing is taken for lost, however much it is.
     pub losses_accepted_until: Option<Timestamp>,
     /// Where its machines were made, if they cannot be seen from elsewhere.
@@ -119,6 +122,8 @@ pub struct Member {
     pub enrolled: bool,
     /// Somebody keeps it back, and goes on with it later.
     pub cordoned: bool,
+    /// Of a service, what was seen last.
+    pub up: Option<bool>,
 }
 
 /// The open assignment of a machine, for whether that may be destroyed.
@@ -141,6 +146,7 @@ impl Seat {
 pub struct Listed {
     pub id: MachineId,
     pub created_at: Timestamp,
+    pub running: bool,
 }
 
 /// The next steps towards what is wanted; each is a no-op when done twice.
@@ -193,6 +199,18 @@ pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) ->
     steps
 }
 
+/// Of a pool's services, those that are seen to be up, or no longer, since the last look.
+pub fn sights(members: &[Member], listed: &[Listed]) -> Vec<(MachineId, bool)> {
+    let running: HashMap<MachineId, bool> = listed.iter().map(|one| (one.id, one.running)).collect();
+    let sight = |member: &Member| match (member.up, running.get(&member.id)) {
+        (known, Some(&up)) => (known != Some(up)).then_some((member.id, up)),
+        (Some(true), None) => Some((member.id, false)),
+        // It is still being made.
+        (Some(false) | None, None) => None,
+    };
+    members.iter().filter(|member| !member.retired).filter_map(sight).collect()
+}
+
 fn settle(member: &Member, exists: bool) -> Option<Step> {
     match (member.retired, exists) {
         (false, false) if member.enrolled => Some(Step::Lost(member.id)),
@@ -213,14 +231,15 @@ mod tests {
     }
 
     fn member(retired: bool, held: bool, enrolled: bool) -> Member {
-        Member { id: MachineId::new(at(0)), retired, held, enrolled, cordoned: false }
+        Member { id: MachineId::new(at(0)), retired, held, enrolled, cordoned: false, up: None }
     }
 
     #[test]
     fn what_somebody_keeps_back_goes_last() {
         let mut members = [(); 3].map(|()| member(false, false, true));
         members[2].cordoned = true;
-        let listed: Vec<_> = members.iter().map(|m| Listed { id: m.id, created_at: at(0) }).collect();
+        let listed: Vec<_> =
+            members.iter().map(|m| Listed { id: m.id, created_at: at(0), running: true }).collect();
         let [first, second, third] = [0, 1, 2].map(|number: usize| Step::Retire(members[number].id));
         assert_eq!(plan(2, &members, &listed, at(1000)), std::slice::from_ref(&second));
         assert_eq!(plan(0, &members, &listed, at(1000)), [second, first, third]);
@@ -240,7 +259,8 @@ mod tests {
     #[test]
     fn a_held_machine_is_never_touched_and_an_idle_one_goes() {
         let members = [member(false, true, true), member(false, false, true)];
-        let listed: Vec<_> = members.iter().map(|m| Listed { id: m.id, created_at: at(0) }).collect();
+        let listed: Vec<_> =
+            members.iter().map(|m| Listed { id: m.id, created_at: at(0), running: true }).collect();
         assert_eq!(plan(0, &members, &listed, at(1000)), [Step::Retire(members[1].id)]);
         assert_eq!(plan(3, &members, &listed, at(1000)), [Step::Add(1)]);
     }
@@ -250,13 +270,35 @@ mod tests {
         let seat = |has_ended, is_recycled| Seat { has_ended, is_recycled };
         assert!(seat(false, true).holds() && seat(true, false).holds() && !seat(true, true).holds());
         let used = member(true, seat(true, true).holds(), true);
-        let listed = [Listed { id: used.id, created_at: at(0) }];
+        let listed = [Listed { id: used.id, created_at: at(0), running: true }];
         let steps = plan(1, std::slice::from_ref(&used), &listed, at(1000));
         assert_eq!(steps, [Step::Destroy(used.id), Step::Add(1)]);
         assert_eq!(
             plan(1, std::slice::from_ref(&used), &[], at(1000)),
             [Step::Forget(used.id), Step::Add(1)]
         );
+    }
+
+    #[test]
+    fn a_service_is_up_while_its_provider_says_so_and_only_changes_are_news() {
+        let seen = |up, retired| Member { up, ..member(retired, false, false) };
+        for (up, running, news) in [
+            (None, Some(true), Some(true)),
+            (None, Some(false), Some(false)),
+            (None, None, None),
+            (Some(true), Some(true), None),
+            (Some(true), Some(false), Some(false)),
+            (Some(true), None, Some(false)),
+            (Some(false), None, None),
+            (Some(false), Some(true), Some(true)),
+        ] {
+            let service = seen(up, false);
+            let listed = |running| Listed { id: service.id, created_at: at(0), running };
+            let listed: Vec<_> = running.into_iter().map(listed).collect();
+            let expected: Vec<_> = news.into_iter().map(|up| (service.id, up)).collect();
+            assert_eq!(sights(&[service], &listed), expected, "{up:?} {running:?}");
+        }
+        assert_eq!(sights(&[seen(Some(true), true)], &[]), [], "it is to go");
     }
 
     #[test]
@@ -267,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_unknown_machine_is_destroyed_after_its_grace() {
-        let orphan = Listed { id: MachineId::new(at(0)), created_at: at(0) };
+        let orphan = Listed { id: MachineId::new(at(0)), created_at: at(0), running: true };
         assert_eq!(plan(0, &[], std::slice::from_ref(&orphan), at(30)), []);
         assert_eq!(plan(0, &[], std::slice::from_ref(&orphan), at(61)), [Step::Destroy(orphan.id)]);
     }
@@ -276,7 +318,7 @@ mod tests {
         #[test]
         fn settles_without_touching_the_held(size in 0u32..8, flags in prop::collection::vec((any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()), 0..8)) {
             let mut members: Vec<_> = flags.iter().map(|&(retired, held, enrolled, _)| member(retired, held, enrolled)).collect();
-            let mut listed: Vec<_> = members.iter().zip(&flags).filter(|(_, f)| f.3).map(|(m, _)| Listed { id: m.id, created_at: at(0) }).collect();
+            let mut listed: Vec<_> = members.iter().zip(&flags).filter(|(_, f)| f.3).map(|(m, _)| Listed { id: m.id, created_at: at(0), running: true }).collect();
             for round in 0..6 {
                 let steps = plan(size, &members, &listed, at(1000));
                 if steps.is_empty() { break; }
@@ -285,7 +327,7 @@ mod tests {
                     let held = |id| members.iter().any(|m: &Member| m.id == id && m.held);
                     match step {
                         Step::Add(n) => members.extend((0..n).map(|_| member(false, false, false))),
-                        Step::Create(id) => listed.push(Listed { id, created_at: at(1000) }),
+                        Step::Create(id) => listed.push(Listed { id, created_at: at(1000), running: true }),
                         Step::Retire(id) => { prop_assert!(!held(id)); members.iter_mut().find(|m| m.id == id).unwrap().retired = true; }
                         Step::Destroy(id) => { prop_assert!(!held(id)); listed.retain(|l| l.id != id); }
                         Step::Lost(id) => { let m = members.iter_mut().find(|m| m.id == id).unwrap(); m.retired = true; m.held = false; }

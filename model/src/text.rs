@@ -50,9 +50,8 @@ macro_rules! words {
 }
 
 words!(
-    Certificates DialText Digest EmailOrNone Host HostKey Image LabelPair Line Password Path PrivateKey ProviderName Session
-    SizeName SshPassword SshUser State TokenName Uids UnixPassword
-    Word
+    Certificates DialText Digest EmailOrNone Environment Host HostKey Image IpAddress LabelPair Line ListingText Password Path
+    PortText PrivateKey ProviderName Session SizeName SshPassword SshUser State TokenName Uids UnixPassword Word
 );
 
 const HOST: &str = "^[a-z0-9]((-|\\.-)*\\.?[a-z0-9])*$";
@@ -96,22 +95,28 @@ texts! {
     Digest, "Digest", text("^[0-9a-f]{64}$", 64);
     EmailOrNone, "EmailOrNone", also(ObjectBuilder::new().schema_type(Type::String), "anyOf",
         json!([{"const": ""}, {"pattern": EMAIL, "maxLength": 254, "allOf": [{"pattern": "^.{1,64}@"}]}]));
+    Environment, "Environment", also(ObjectBuilder::new().max_properties(Some(32)), "additionalProperties",
+        json!({"type": "string", "pattern": NO_CONTROLS, "maxLength": 1024}))
+        .property_names(Some(text("^[A-Za-z_][A-Za-z0-9_]*$", 63).build()));
     Host, "Host", text("^[A-Za-z0-9.:-]+$", 253);
     HostKey, "HostKey", text("^(accept-new|SHA256:[A-Za-z0-9+/]{43})$", 50);
     Image, "Image", text(NO_CONTROLS, 255);
+    IpAddress, "IpAddress", text("^(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])(\\.(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])){3}$", 39);
     LabelPair, "LabelPair", text("^[A-Za-z0-9_./-]{1,63}=[A-Za-z0-9_./-]{0,63}$", 127);
     Line, "Line", text(NO_CONTROLS, 1024);
+    ListingText, "ListingText", text("^[^\\u0000-\\u001f\\u007f-\\u009f]+$", 255);
     // 10 to 72 bytes.
     Password, "Password", also(ObjectBuilder::new().schema_type(Type::String), "anyOf",
         json!([{"pattern": "^[ -~]{10,72}$"}, {"pattern": NO_CONTROLS, "minLength": 10, "maxLength": 18}]));
     Path, "Path", text("^/[A-Za-z0-9/._+-]*$", 1000);
+    PortText, "PortText", text("^[1-9][0-9]{0,3}/(tcp|udp)$", 9);
     PrivateKey, "PrivateKey", text("^-----BEGIN [A-Z ]+-----\\n[A-Za-z0-9+/=\\n]+-----END [A-Z ]+-----\\n$", 16 * 1024);
     ProviderName, "ProviderName", text("^(docker|simulated)$", 9);
     Session, "Session", text("^[A-Za-z0-9-]*$", crate::session::LONGEST);
     SizeName, "SizeName", text("^[A-Za-z0-9._-]+$", 63);
     SshPassword, "SshPassword", text("^[ -~]+$", 512);
     SshUser, "SshUser", text("^[A-Za-z0-9._@\\\\][A-Za-z0-9._@\\\\-]*$", 32);
-    State, "State", text("^(free|held|cleaning|maintenance|unreachable|retiring)$", 11);
+    State, "State", text("^(free|held|cleaning|maintenance|unreachable|retiring|listed)$", 11);
     TokenName, "TokenName", text("^[^\\u0000-\\u001f\\u007f-\\u009f]*[!-~][^\\u0000-\\u001f\\u007f-\\u009f]*$", 100);
     Uids, "Uids", text("^(fleet|[12][0-9]{4}-[3-5][0-9]{4}|6[6-9][0-9]{3}-[7-9][0-9]{4}|[1-9][0-9]{5}-[1-9][0-9]{6})$", 21);
     UnixPassword, "UnixPassword", text("^[^\\u0000-\\u001f\\u007f-\\u009f]+$", 128);

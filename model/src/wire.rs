@@ -8,10 +8,12 @@ pub use auth::{
 };
 
 use crate::cleaning::{CleaningStep, Refused, Residue};
+use crate::listing::{MediaServer, Probe};
 use crate::phase::Phase;
 use crate::pool::{AfterUse, Size};
 use crate::report::{EndsBy, Facts, Report};
 use crate::reservation::OnFailure;
+use crate::service::Service;
 use crate::spec::Spec;
 use crate::ssh::{SshAccess, SshView};
 use crate::{
@@ -125,7 +127,7 @@ pub struct MachineView {
     pub labels: Labels,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
-    /// `free`, `held`, `cleaning`, `maintenance`, `unreachable` or `retiring`.
+    /// `free`, `held`, `cleaning`, `maintenance`, `unreachable`, `retiring` or `listed`.
     #[cfg_attr(feature = "schema", schema(value_type = text::State))]
     pub state: String,
     /// Why it is in `maintenance`.
@@ -145,6 +147,12 @@ pub struct MachineView {
     /// Present if the server visits it over SSH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshView>,
+    /// Present if it is listed as one, and never lent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_server: Option<MediaServer>,
+    /// Of a machine in state `listed`: whether it is up, and since when that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// What taking one account away from a machine came to.
@@ -308,6 +316,7 @@ pub struct SeatView {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Availability {
+    /// How many there are to lend, in whatever state: listed ones are left out.
     pub total: u32,
     /// How many somebody can get now: those that pools keep back as spares are left out.
     pub free: u32,
@@ -354,6 +363,10 @@ pub struct PoolPut {
     /// How long a held machine may be unreachable before it counts as failed: `"5m"`, which is also the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<DurationText>,
+    /// Given, it runs these in place of machines to lend, with Docker only. They are listed as machines, and say nothing of
+    /// accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::object::optional")]
+    pub service: Option<Service>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -374,6 +387,8 @@ pub struct PoolView {
     pub sizes: Vec<Size>,
     #[serde(default)]
     pub grace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// How many machines are in each state; spares count as `free`.
     pub states: BTreeMap<String, u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

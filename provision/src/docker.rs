@@ -10,7 +10,7 @@ mod port;
 
 pub use container::{DOOR, MEMORY, PIDS};
 
-use crate::provider::{Order, Place, ProvideError, Provider};
+use crate::provider::{Order, Place, ProvideError, Provider, Purpose};
 use bollard::API_DEFAULT_VERSION;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary};
 use bollard::query_parameters::{
@@ -22,7 +22,7 @@ use fault::{Fault, within};
 use futures_util::future::BoxFuture;
 use model::pool::Listed;
 use model::{Epoch, MachineId, PoolName};
-use port::{Claim, Ports};
+use port::{Claim, Port, Ports};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -82,29 +82,28 @@ impl Docker {
     }
 
     async fn place(&self, order: &Order) -> Result<Place, ProvideError> {
-        if !self.agent_door.is_dir() {
-            let door = self.agent_door.display();
-            return Err(ProvideError::Invalid(format!(
-                "the folder of the agents' door `{door}` does not exist: let the server open its door there"
-            )));
-        }
-        let agent = agent_archive(self.agent_binary.clone(), order.join_token.clone()).await?;
+        let agent = match &order.purpose {
+            Purpose::Lent { join_token, .. } => Some(self.agent(join_token).await?),
+            Purpose::Service { .. } => None,
+        };
         let mut refused = BTreeSet::new();
         while refused.len() < PORT_TRIES {
-            let claim = self.claim(&refused).await?;
+            let claim = self.claim(order, &refused).await?;
             let made = self.make(order, claim.port).await?;
             if let Stage::Running = made.stage {
-                return Ok(local(made.port));
+                return Ok(placed(order, made.port));
             }
-            self.upload(order, &made, agent.clone()).await?;
-            let Err(fault) = self.start(order, &made).await else { return Ok(local(made.port)) };
+            if let Some(agent) = &agent {
+                self.upload(order, &made, agent.clone()).await?;
+            }
+            let Err(fault) = self.start(order, &made).await else { return Ok(placed(order, made.port)) };
             if !(fault.is_port_conflict() && matches!(made.stage, Stage::Fresh)) {
                 return Err(fault.into());
             }
             // The port is part of the container: another one needs another container.
             tracing::info!(machine = %order.name, port = made.port, "port in use, taking the next");
             self.remove(&made.id).await?;
-            refused.insert(made.port);
+            refused.insert((container::protocol(order), made.port));
         }
         Err(ProvideError::Transient(format!(
             "no free port for `{}` in {PORT_TRIES} tries: tried again by itself",
@@ -112,17 +111,38 @@ impl Docker {
         )))
     }
 
-    async fn claim(&self, refused: &BTreeSet<u16>) -> Result<Claim<'_>, ProvideError> {
+    /// What is put into a machine that is lent.
+    async fn agent(&self, join_token: &str) -> Result<Bytes, ProvideError> {
+        if !self.agent_door.is_dir() {
+            let door = self.agent_door.display();
+            return Err(ProvideError::Invalid(format!(
+                "the folder of the agents' door `{door}` does not exist: let the server open its door there"
+            )));
+        }
+        agent_archive(self.agent_binary.clone(), join_token.to_owned()).await
+    }
+
+    async fn claim(&self, order: &Order, refused: &BTreeSet<Port>) -> Result<Claim<'_>, ProvideError> {
         let mut taken = container::ports_taken(&self.list(HashMap::new()).await?);
         taken.extend(refused);
-        self.ports.claim(&taken, port::is_free).ok_or_else(|| {
-            ProvideError::Transient(format!("no port from {} up is free: make a pool smaller", port::FIRST))
+        let protocol = container::protocol(order);
+        let (first, claim) = match &order.purpose {
+            Purpose::Lent { .. } => {
+                (*port::LENT.start(), self.ports.claim(protocol, port::LENT, &taken, port::is_free))
+            }
+            Purpose::Service { service, .. } => {
+                let is_free = |port| port::is_free_at(service.address, protocol, port);
+                (service.port, self.ports.claim(protocol, service.port..=u16::MAX, &taken, is_free))
+            }
+        };
+        claim.ok_or_else(|| {
+            ProvideError::Transient(format!("no port from {first} up is free: make a pool smaller"))
         })
     }
 
     /// Creates the container, or finds it.
     async fn make(&self, order: &Order, port: u16) -> Result<Made, ProvideError> {
-        let name = container::name(&order.name);
+        let name = container::name(order);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let marks = container::marks(self.owner, order, port);
         let body = container::body(order, marks, port, &self.agent_door);
@@ -130,7 +150,7 @@ impl Docker {
         match within(&what, self.engine()?.create_container(Some(options), body)).await {
             Ok(created) => Ok(Made { id: created.id, port, stage: Stage::Fresh }),
             Err(fault) if fault.status() == Some(409) => self.adopt(order, &name).await,
-            Err(fault) if fault.status() == Some(404) => Err(no_image(&order.image)),
+            Err(fault) if fault.status() == Some(404) => Err(no_image(order)),
             Err(fault) => Err(fault.into()),
         }
     }
@@ -239,12 +259,21 @@ fn recognise(found: ContainerInspectResponse, owner: Epoch, machine: MachineId) 
     Some(Made { id: found.id?, port, stage })
 }
 
-fn local(port: u16) -> Place {
-    Place { host: "127.0.0.1".to_owned(), port }
+fn placed(order: &Order, port: u16) -> Place {
+    let host = match &order.purpose {
+        Purpose::Lent { .. } => "127.0.0.1".to_owned(),
+        Purpose::Service { service, .. } => service.address.to_string(),
+    };
+    Place { host, port }
 }
 
-fn no_image(image: &str) -> ProvideError {
-    ProvideError::Invalid(format!("image `{image}` does not exist: run `just images`"))
+fn no_image(order: &Order) -> ProvideError {
+    let image = &order.image;
+    let remedy = match order.purpose {
+        Purpose::Lent { .. } => "run `just images`".to_owned(),
+        Purpose::Service { .. } => format!("run `docker pull {image}`, or name another one"),
+    };
+    ProvideError::Invalid(format!("image `{image}` does not exist: {remedy}"))
 }
 
 /// The agent and its join token as an archive to be unpacked at the root of a machine.

@@ -7,5 +7,5 @@ pub mod simulated;
 
 pub use docker::Docker;
 pub use futures_util::future::BoxFuture;
-pub use provider::{Order, Place, ProvideError, Provider};
+pub use provider::{Order, Place, ProvideError, Provider, Purpose};
 pub use simulated::{Door, DoorError, Simulated};

@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use model::pool::{Listed, Size};
+use model::service::Service;
 use model::{MachineId, MachineName, PoolName};
 use std::fmt;
 
@@ -34,17 +35,32 @@ pub struct Order {
     pub pool: PoolName,
     /// What it is made of; empty where the provider knows only one thing.
     pub image: String,
-    /// How large it is, where the provider can tell; absent: as its kind of machine usually is.
-    pub size: Option<Size>,
-    /// Lets its agent enrol, once.
-    pub join_token: String,
+    pub purpose: Purpose,
 }
 
-/// The token stays out of every log.
+/// What a machine is for.
+#[derive(Clone)]
+pub enum Purpose {
+    /// Somebody is to log in.
+    Lent {
+        /// How large it is, where the provider can tell; absent: as its kind of machine usually is.
+        size: Option<Size>,
+        /// Lets its agent enrol, once.
+        join_token: String,
+    },
+    /// It runs what its image has in it.
+    Service {
+        service: Service,
+        /// Its own secret.
+        token: String,
+    },
+}
+
+/// The tokens stay out of every log.
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, name, pool, image, size, join_token: _ } = self;
-        write!(f, "Order({name}, {id}, pool {pool}, image {image:?}, size {size:?})")
+        let Self { id, name, pool, image, purpose: _ } = self;
+        write!(f, "Order({name}, {id}, pool {pool}, image {image:?})")
     }
 }
 
@@ -83,8 +99,7 @@ mod tests {
             name: "m1".parse().unwrap(),
             pool: "p".parse().unwrap(),
             image: "berth-debian".to_owned(),
-            size: None,
-            join_token: "tell-nobody".to_owned(),
+            purpose: Purpose::Lent { size: None, join_token: "tell-nobody".to_owned() },
         };
         assert!(!format!("{order:?}").contains("tell-nobody"));
     }

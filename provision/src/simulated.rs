@@ -2,7 +2,7 @@
 //! says that it made the accounts. They live in memory, so a restart of the server loses them and makes new
 //! ones.
 
-use crate::provider::{Order, Place, ProvideError, Provider};
+use crate::provider::{Order, Place, ProvideError, Provider, Purpose};
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use model::pool::Listed;
@@ -70,9 +70,12 @@ impl Provider for Simulated {
 
     fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Place, ProvideError>> {
         Box::pin(async move {
+            let Purpose::Lent { join_token, .. } = &order.purpose else {
+                return Err(ProvideError::Invalid("pretend machines run no services: use Docker".to_owned()));
+            };
             self.machines().entry(order.id).or_insert_with(|| Living {
                 pool: order.pool.clone(),
-                agent: tokio::spawn(live(Arc::clone(&self.door), order.join_token.clone())),
+                agent: tokio::spawn(live(Arc::clone(&self.door), join_token.clone())),
             });
             Ok(Place { host: "simulated".to_owned(), port: 0 })
         })
@@ -82,7 +85,8 @@ impl Provider for Simulated {
         Box::pin(async move {
             let machines = self.machines();
             let ours = machines.iter().filter(|(_, living)| living.pool == *pool);
-            let mut listed: Vec<_> = ours.map(|(id, _)| Listed { id: *id, created_at: born(*id) }).collect();
+            let mut listed: Vec<_> =
+                ours.map(|(id, _)| Listed { id: *id, created_at: born(*id), running: true }).collect();
             listed.sort_by_key(|machine| machine.id);
             Ok(listed)
         })

@@ -61,8 +61,7 @@ fn order() -> Order {
         name: "m1".parse().unwrap(),
         pool: "pretend".parse().unwrap(),
         image: String::new(),
-        size: None,
-        join_token: "join".to_owned(),
+        purpose: Purpose::Lent { size: None, join_token: "join".to_owned() },
     }
 }
 
@@ -149,7 +148,7 @@ async fn everything_may_be_done_twice() {
     assert_eq!(first, second);
     let created_at = "2026-01-02T03:04:05Z".parse().unwrap();
     let listed = simulated.list_owned(&order.pool).await.unwrap();
-    assert_eq!(listed, [Listed { id: order.id, created_at }]);
+    assert_eq!(listed, [Listed { id: order.id, created_at, running: true }]);
     assert!(simulated.list_owned(&"other".parse().unwrap()).await.unwrap().is_empty());
     next(&mut told).await;
     simulated.destroy(order.id).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod iac;
 mod machine_manager;
+mod media_servers;
 mod users;
 mod vm_pool;
 

@@ -24,6 +24,7 @@ mod openapi;
 mod races;
 mod recycle;
 mod replace;
+mod rooms;
 mod scripts;
 mod secrets;
 mod simulation;

@@ -4,11 +4,12 @@
 use crate::FakeClock;
 use agent::identity::Identity;
 use agent::link::Link;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use model::pool::Listed;
 use model::{MachineId, PoolName, Timestamp};
 use playbooks::FakeHost;
-use provision::{Order, Place, ProvideError, Provider};
+use provision::{Order, Place, ProvideError, Provider, Purpose};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -107,7 +108,13 @@ impl Provider for Yard {
     fn create<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<Place, ProvideError>> {
         Box::pin(async move {
             let host = FakeHost::new();
-            let live = live(self.address.clone(), order.join_token.clone(), host.clone(), self.clock.clone());
+            let agent = match &order.purpose {
+                Purpose::Lent { join_token, .. } => {
+                    let (address, clock) = (self.address.clone(), self.clock.clone());
+                    live(address, join_token.clone(), host.clone(), clock).boxed()
+                }
+                Purpose::Service { .. } => std::future::ready(()).boxed(),
+            };
             let mut state = self.state();
             let home = state.home.clone();
             state.standing.entry(order.id).or_insert_with(|| Standing {
@@ -116,7 +123,7 @@ impl Provider for Yard {
                 home,
                 host,
                 created_at: self.clock.now(),
-                agent: self.runtime.spawn(live),
+                agent: self.runtime.spawn(agent),
             });
             Ok(Place { host: "127.0.0.1".to_owned(), port: 2200 })
         })
@@ -127,7 +134,7 @@ impl Provider for Yard {
             let state = self.state();
             let is_seen = |of: &Standing| of.pool == *pool && of.home == state.home && !state.is_forgetful;
             let known = state.standing.iter().filter(|(_, of)| is_seen(of));
-            Ok(known.map(|(id, of)| Listed { id: *id, created_at: of.created_at }).collect())
+            Ok(known.map(|(id, of)| Listed { id: *id, created_at: of.created_at, running: true }).collect())
         })
     }
 

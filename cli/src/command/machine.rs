@@ -11,7 +11,6 @@ use cli::{MachineFilter, Slice};
 use jiff::Timestamp;
 use model::adoption::{AdoptionView, Stage};
 use model::phase::MachineState;
-use model::ssh::SshView;
 use model::wire::{MachinePatch, MachineView};
 use model::{Labels, MachineName};
 use std::path::{Path, PathBuf};
@@ -174,7 +173,7 @@ pub(crate) fn details(got: &MachineView, now: Option<Timestamp>) -> String {
         ("machine", got.name.to_string()),
         ("state", state(got)),
         ("address", address(&got.host, got.port)),
-        ("reach", reach(got.ssh.as_ref())),
+        ("reach", reach(got)),
         (
             "own agent",
             got.ssh.as_ref().and_then(|ssh| ssh.adoption.as_ref()).map(own_agent).unwrap_or_default(),
@@ -194,8 +193,11 @@ pub(crate) fn details(got: &MachineView, now: Option<Timestamp>) -> String {
     lines.join("\n")
 }
 
-fn reach(ssh: Option<&SshView>) -> String {
-    let Some(ssh) = ssh else { return "agent".to_owned() };
+fn reach(got: &MachineView) -> String {
+    let Some(ssh) = &got.ssh else {
+        let is_lent = got.state != MachineState::Listed.name();
+        return if is_lent { "agent".to_owned() } else { String::new() };
+    };
     let through = ssh.jump.as_ref().map(|jump| format!(" through {jump}")).unwrap_or_default();
     format!("ssh as {} by {}{through}", ssh.user, ssh.auth)
 }
@@ -225,9 +227,41 @@ fn host_key(got: &MachineView) -> String {
 fn state(got: &MachineView) -> String {
     let cordoned = if got.cordoned && got.reason.is_none() { ", cordoned" } else { "" };
     let reason = got.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("{}{cordoned}{reason}", got.state)
+    let seen = got.probe.map(|probe| if probe.up { ", up" } else { ", down" }).unwrap_or_default();
+    format!("{}{seen}{cordoned}{reason}", got.state)
 }
 
 fn seen(got: &MachineView, now: Option<Timestamp>) -> String {
-    got.seen_at.map_or_else(|| "never".to_owned(), |at| brief(at, now))
+    match (got.seen_at, got.probe) {
+        (Some(at), _) => brief(at, now),
+        (None, Some(probe)) => format!("since {}", brief(probe.since, now)),
+        (None, None) => "never".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_machine_says_whether_it_is_up_and_since_when() {
+        let view = |probe: &str| -> MachineView {
+            let text = format!(
+                r#"{{"id": "01900000-0000-7000-8000-000000000002", "name": "m", "host": "h", "port": 443, "labels": {{}},
+                "state": "listed", "cordoned": false, "created_at": "2026-01-02T03:04:05Z", "generation": 1,
+                "seen_generation": 0, "facts": {{}}, "probe": {probe}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let now = "2026-01-02T03:14:05Z".parse().ok();
+        for (probe, is, since) in [
+            (r#"{"up": true, "since": "2026-01-02T03:04:05Z"}"#, "listed, up", "since 10 min ago"),
+            (r#"{"up": false, "since": "2026-01-02T03:13:05Z"}"#, "listed, down", "since 60 s ago"),
+            ("null", "listed", "never"),
+        ] {
+            let got = view(probe);
+            assert_eq!((state(&got).as_str(), seen(&got, now).as_str()), (is, since));
+            assert_eq!(reach(&got), "", "nobody reaches into it");
+        }
+    }
 }

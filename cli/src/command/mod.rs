@@ -14,6 +14,7 @@ mod register;
 mod release;
 mod reservation;
 mod reserve;
+mod room;
 mod status;
 mod token;
 mod wait;
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// Say how many machines there should be, and of which kind.
     #[command(subcommand)]
     Pool(pool::Command),
+    /// Run room servers, as the environment describes them.
+    #[command(subcommand)]
+    Room(room::Command),
     /// Show every machine and how many are free.
     Status(status::Status),
     /// Show what has happened.
@@ -72,6 +76,7 @@ impl Command {
             Self::Reservation(command) => command.run(session).await,
             Self::Machine(command) => command.run(session).await,
             Self::Pool(command) => command.run(session).await,
+            Self::Room(command) => command.run(session).await,
             Self::Status(command) => command.run(session).await,
             Self::Events(command) => command.run(session).await,
             Self::Login(command) => command.run(session).await,

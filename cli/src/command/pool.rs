@@ -107,6 +107,7 @@ impl Set {
                 .grace
                 .or_else(|| have.map(|pool| pool.grace.clone()).filter(|grace| !grace.is_empty()))
                 .map(DurationText::Text),
+            service: have.and_then(|pool| pool.service.clone()),
         })
     }
 }

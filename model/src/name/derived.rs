@@ -1,9 +1,8 @@
 //! Names made of other names.
 
-use super::{AccountName, UserName, check_user};
+use super::{AccountName, LONGEST_USER, UserName, check_user};
 
 const LONGEST_ACCOUNT: usize = 63;
-const LONGEST_USER: usize = 31;
 
 impl AccountName {
     /// The nearest to how people write a name: `Ada Lovelace` is `ada-lovelace`.

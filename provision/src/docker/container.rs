@@ -1,13 +1,14 @@
 //! A machine as a container: its name, its labels, and what the engine is asked for.
 
-use super::port;
-use crate::provider::Order;
+use super::port::Port;
+use crate::provider::{Order, Purpose};
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig, HostConfigLogConfig, Mount,
-    MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    MountType, PortBinding, PortSummaryTypeEnum, RestartPolicy, RestartPolicyNameEnum,
 };
 use model::pool::{Listed, Size};
-use model::{Epoch, MachineId, MachineName, PoolName, Timestamp};
+use model::service::{Inside, PORT_VARIABLE, Protocol, Service, TOKEN_VARIABLE};
+use model::{Epoch, MachineId, PoolName, Timestamp};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
@@ -26,8 +27,20 @@ const PORT: &str = "io.berth.port";
 
 pub(super) type Marks = HashMap<String, String>;
 
-pub(super) fn name(machine: &MachineName) -> String {
-    format!("berth-{machine}")
+/// A service is called as its operator calls it.
+pub(super) fn name(order: &Order) -> String {
+    match order.purpose {
+        Purpose::Lent { .. } => format!("berth-{}", order.name),
+        Purpose::Service { .. } => order.name.to_string(),
+    }
+}
+
+/// By what its port of this host is published.
+pub(super) fn protocol(order: &Order) -> Protocol {
+    match &order.purpose {
+        Purpose::Lent { .. } => Protocol::Tcp,
+        Purpose::Service { service, .. } => service.inside.protocol,
+    }
 }
 
 pub(super) fn marks(owner: Epoch, order: &Order, port: u16) -> Marks {
@@ -35,7 +48,7 @@ pub(super) fn marks(owner: Epoch, order: &Order, port: u16) -> Marks {
         (OWNER, owner.to_string()),
         (POOL, order.pool.to_string()),
         (MACHINE, order.id.to_string()),
-        (PORT, port.to_string()),
+        (PORT, Inside { port, protocol: protocol(order) }.to_string()),
     ];
     pairs.map(|(key, value)| (key.to_owned(), value)).into()
 }
@@ -44,7 +57,16 @@ pub(super) fn marks(owner: Epoch, order: &Order, port: u16) -> Marks {
 pub(super) fn port_of(marks: &Marks, owner: Epoch, machine: MachineId) -> Option<u16> {
     let is = |key: &str, value: String| marks.get(key) == Some(&value);
     let ours = is(OWNER, owner.to_string()) && is(MACHINE, machine.to_string());
-    if ours { marks.get(PORT)?.parse().ok() } else { None }
+    if ours { marked_port(marks).map(|(_, port)| port) } else { None }
+}
+
+/// Earlier versions wrote no protocol.
+fn marked_port(marks: &Marks) -> Option<Port> {
+    let text = marks.get(PORT)?;
+    match text.parse::<Inside>() {
+        Ok(Inside { port, protocol }) => Some((protocol, port)),
+        Err(_) => text.parse().ok().map(|port| (Protocol::Tcp, port)),
+    }
 }
 
 pub(super) fn filter_pool(owner: Epoch, pool: &PoolName) -> HashMap<&'static str, Vec<String>> {
@@ -62,46 +84,85 @@ pub(super) fn listed(container: &ContainerSummary) -> Option<Listed> {
     }
     let id = container.labels.as_ref()?.get(MACHINE)?.parse().ok()?;
     let created_at = Timestamp::from_second(container.created?).ok()?;
-    Some(Listed { id, created_at })
+    let running = container.state == Some(ContainerSummaryStateEnum::RUNNING);
+    Some(Listed { id, created_at, running })
 }
 
 /// Host ports that running containers hold and those that stopped ones of any Berth will want again.
-pub(super) fn ports_taken(containers: &[ContainerSummary]) -> BTreeSet<u16> {
+pub(super) fn ports_taken(containers: &[ContainerSummary]) -> BTreeSet<Port> {
     let published = containers.iter().flat_map(|container| container.ports.iter().flatten());
-    let marked = containers.iter().filter_map(|container| container.labels.as_ref()?.get(PORT)?.parse().ok());
-    published.filter_map(|port| port.public_port).chain(marked).filter(|port| *port >= port::FIRST).collect()
+    let published = published.filter_map(|port| match port.typ {
+        Some(PortSummaryTypeEnum::UDP) => Some((Protocol::Udp, port.public_port?)),
+        _ => Some((Protocol::Tcp, port.public_port?)),
+    });
+    let marked = containers.iter().filter_map(|container| marked_port(container.labels.as_ref()?));
+    published.chain(marked).collect()
 }
 
 pub(super) fn body(order: &Order, marks: Marks, port: u16, door: &Path) -> ContainerCreateBody {
-    ContainerCreateBody {
+    let body = ContainerCreateBody {
         hostname: Some(order.name.to_string()),
         image: Some(order.image.clone()),
-        exposed_ports: Some(vec![SSH.to_owned()]),
         labels: Some(marks),
-        host_config: Some(host_config(order.size.as_ref(), port, door)),
         ..Default::default()
+    };
+    match &order.purpose {
+        Purpose::Lent { size, .. } => ContainerCreateBody {
+            exposed_ports: Some(vec![SSH.to_owned()]),
+            host_config: Some(lent(size.as_ref(), port, door)),
+            ..body
+        },
+        Purpose::Service { service, token } => ContainerCreateBody {
+            exposed_ports: Some(vec![service.inside.to_string()]),
+            env: Some(environment(service, port, token)),
+            host_config: Some(serving(service, port)),
+            ..body
+        },
     }
 }
 
 const SSH: &str = "22/tcp";
 
-fn host_config(size: Option<&Size>, port: u16, door: &Path) -> HostConfig {
+fn lent(size: Option<&Size>, port: u16, door: &Path) -> HostConfig {
     let memory = size.map_or(MEMORY, |size| i64::from(size.memory_mib) << 20);
-    let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(port.to_string()) };
     HostConfig {
         memory: Some(memory),
         memory_swap: Some(memory),
         nano_cpus: size.map(|size| i64::from(size.millicpus) * 1_000_000),
         pids_limit: Some(PIDS),
-        port_bindings: Some(HashMap::from([(SSH.to_owned(), Some(vec![binding]))])),
-        restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
-            maximum_retry_count: None,
-        }),
+        port_bindings: Some(bindings(SSH, "127.0.0.1", port)),
+        restart_policy: Some(restart(RestartPolicyNameEnum::UNLESS_STOPPED)),
         mounts: Some(vec![door_mount(door)]),
         log_config: Some(small_log()),
         ..Default::default()
     }
+}
+
+fn serving(service: &Service, port: u16) -> HostConfig {
+    let memory = i64::from(service.memory_mib) * 1024 * 1024;
+    HostConfig {
+        memory: Some(memory),
+        memory_swap: Some(memory),
+        nano_cpus: Some((service.cpus * 1e9).round() as i64),
+        port_bindings: Some(bindings(&service.inside.to_string(), &service.address.to_string(), port)),
+        restart_policy: Some(restart(RestartPolicyNameEnum::ALWAYS)),
+        log_config: Some(small_log()),
+        ..Default::default()
+    }
+}
+
+fn environment(service: &Service, port: u16, token: &str) -> Vec<String> {
+    let given = service.environment.iter().map(|(name, value)| format!("{name}={value}"));
+    given.chain([format!("{PORT_VARIABLE}={port}"), format!("{TOKEN_VARIABLE}={token}")]).collect()
+}
+
+fn bindings(inside: &str, address: &str, port: u16) -> HashMap<String, Option<Vec<PortBinding>>> {
+    let binding = PortBinding { host_ip: Some(address.to_owned()), host_port: Some(port.to_string()) };
+    HashMap::from([(inside.to_owned(), Some(vec![binding]))])
+}
+
+fn restart(name: RestartPolicyNameEnum) -> RestartPolicy {
+    RestartPolicy { name: Some(name), maximum_retry_count: None }
 }
 
 /// A read-only mount lets a socket be connected to, and keeps a tenant who is root from taking the door away
@@ -134,8 +195,7 @@ mod tests {
             name: "debian-1".parse().unwrap(),
             pool: "debian".parse().unwrap(),
             image: "berth-debian".to_owned(),
-            size: None,
-            join_token: "once".to_owned(),
+            purpose: Purpose::Lent { size: None, join_token: "once".to_owned() },
         }
     }
 
@@ -172,6 +232,35 @@ mod tests {
     }
 
     #[test]
+    fn a_service_is_run_as_it_was_asked_for() {
+        let service = Service {
+            environment: [("HTTPAPIURL".to_owned(), "http://h".to_owned())].into(),
+            address: "192.0.2.1".parse().unwrap(),
+            port: 8000,
+            inside: Inside::default(),
+            cpus: 0.5,
+            memory_mib: 1536,
+        };
+        let purpose = Purpose::Service { service, token: "secret".to_owned() };
+        let order = Order { name: "roomserver".parse().unwrap(), purpose, ..order() };
+        assert_eq!(name(&order), "roomserver");
+        let marks = marks(owner(), &order, 8001);
+        assert_eq!(marked_port(&marks), Some((Protocol::Udp, 8001)));
+        assert!(!marks.values().any(|value| value.contains("secret")));
+        let body = body(&order, marks, 8001, Path::new("/srv/door"));
+        assert_eq!(body.env.unwrap(), ["HTTPAPIURL=http://h", "SERVER_PORT=8001", "TOKEN=secret"]);
+        let host = body.host_config.unwrap();
+        assert_eq!((host.nano_cpus, host.memory, host.mounts), (Some(500_000_000), Some(1536 << 20), None));
+        assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::ALWAYS));
+        let bindings = host.port_bindings.unwrap();
+        let binding = &bindings["80/udp"].as_ref().unwrap()[0];
+        assert_eq!(
+            (binding.host_ip.as_deref(), binding.host_port.as_deref()),
+            (Some("192.0.2.1"), Some("8001"))
+        );
+    }
+
+    #[test]
     fn a_machine_that_never_started_is_not_listed() {
         let order = order();
         let mut container = ContainerSummary {
@@ -180,7 +269,8 @@ mod tests {
             state: Some(ContainerSummaryStateEnum::EXITED),
             ..Default::default()
         };
-        let expected = Listed { id: order.id, created_at: Timestamp::from_second(1_000).unwrap() };
+        let created_at = Timestamp::from_second(1_000).unwrap();
+        let expected = Listed { id: order.id, created_at, running: false };
         assert_eq!(listed(&container), Some(expected));
         container.state = Some(ContainerSummaryStateEnum::CREATED);
         assert_eq!(listed(&container), None);
@@ -190,7 +280,13 @@ mod tests {
     fn stopped_machines_keep_their_ports() {
         let stopped = ContainerSummary { labels: Some(marks(owner(), &order(), 2222)), ..Default::default() };
         let published = PortSummary { private_port: 22, public_port: Some(2225), ..Default::default() };
-        let foreign = ContainerSummary { ports: Some(vec![published]), ..Default::default() };
-        assert_eq!(ports_taken(&[stopped, foreign]), BTreeSet::from([2222, 2225]));
+        let spoken =
+            PortSummary { typ: Some(PortSummaryTypeEnum::UDP), public_port: Some(8000), ..published.clone() };
+        let foreign = ContainerSummary { ports: Some(vec![published, spoken]), ..Default::default() };
+        let earlier = Marks::from([(PORT.to_owned(), "2223".to_owned())]);
+        let earlier = ContainerSummary { labels: Some(earlier), ..Default::default() };
+        let tcp = [2222, 2223, 2225].map(|port| (Protocol::Tcp, port));
+        let taken = tcp.into_iter().chain([(Protocol::Udp, 8000)]).collect();
+        assert_eq!(ports_taken(&[stopped, foreign, earlier]), taken);
     }
 }

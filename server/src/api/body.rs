@@ -9,9 +9,9 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::time::{error::Elapsed, timeout};
 use utoipa::ToSchema;
+use utoipa::openapi::Required;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::{RefOr, Required};
 use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, StatusCode};
 use warp::{Filter, Rejection};
@@ -57,53 +57,50 @@ impl Body for NoBody {
     }
 }
 
-/// JSON. Any content type will do that does not announce something else: curl's `-d` says it sends a form.
-impl<T: DeserializeOwned + ToSchema + Send + 'static> Body for T {
+/// JSON, or nothing at all.
+pub(super) struct MayBody<T>(pub(super) Option<T>);
+
+impl<T: DeserializeOwned + ToSchema + Send + 'static> Body for MayBody<T> {
     async fn receive(headers: &HeaderMap, pieces: Pieces) -> Result<Self, Fault> {
-        receive(headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()), pieces).await
-    }
-
-    fn describe(schemas: &mut Schemas, mut operation: Operation) -> Operation {
-        let body = RequestBodyBuilder::new().required(Some(Required::True));
-        operation.request_body =
-            Some(body.content("application/json", schemas.content::<T>()).build().into());
-        operation
-    }
-}
-
-/// JSON, or nothing, which is as good as `{}`.
-pub(super) struct Perhaps<T>(pub(super) T);
-
-impl<T: DeserializeOwned + ToSchema + Send + 'static> Body for Perhaps<T> {
-    async fn receive(headers: &HeaderMap, pieces: Pieces) -> Result<Self, Fault> {
-        refuse_files(headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()))?;
-        let body = timeout(SLOWEST, collect(pieces)).await.map_err(slow)??;
-        parse(if body.trim_ascii().is_empty() { b"{}" } else { &body }).map(Self)
+        let body = arrived(headers, pieces).await?;
+        if body.trim_ascii().is_empty() { Ok(Self(None)) } else { parse(&body).map(|read| Self(Some(read))) }
     }
 
     fn describe(schemas: &mut Schemas, operation: Operation) -> Operation {
-        let mut operation = T::describe(schemas, operation);
-        if let Some(RefOr::T(body)) = &mut operation.request_body {
-            body.required = Some(Required::False);
-        }
-        operation
+        described::<T>(schemas, operation, Required::False)
     }
 }
 
-async fn receive<T: DeserializeOwned, B: Buf>(
-    kind: Option<&str>,
-    stream: impl Stream<Item = Result<B, warp::Error>>,
-) -> Result<T, Fault> {
-    refuse_files(kind)?;
-    parse(&timeout(SLOWEST, collect(stream)).await.map_err(slow)??)
+/// JSON. Any content type will do that does not announce something else: curl's `-d` says it sends a form.
+impl<T: DeserializeOwned + ToSchema + Send + 'static> Body for T {
+    async fn receive(headers: &HeaderMap, pieces: Pieces) -> Result<Self, Fault> {
+        parse(&arrived(headers, pieces).await?)
+    }
+
+    fn describe(schemas: &mut Schemas, operation: Operation) -> Operation {
+        described::<T>(schemas, operation, Required::True)
+    }
 }
 
-fn refuse_files(kind: Option<&str>) -> Result<(), Fault> {
+fn described<T: ToSchema>(schemas: &mut Schemas, mut operation: Operation, required: Required) -> Operation {
+    let body = RequestBodyBuilder::new().required(Some(required));
+    operation.request_body = Some(body.content("application/json", schemas.content::<T>()).build().into());
+    operation
+}
+
+async fn arrived(headers: &HeaderMap, pieces: Pieces) -> Result<Bytes, Fault> {
+    receive(headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()), pieces).await
+}
+
+async fn receive<B: Buf>(
+    kind: Option<&str>,
+    stream: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Bytes, Fault> {
     if kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
         let detail = "this is no place for files; send JSON: `content-type: application/json`";
         return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    Ok(())
+    timeout(SLOWEST, collect(stream)).await.map_err(slow)?
 }
 
 fn slow(_: Elapsed) -> Fault {
@@ -318,7 +315,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(every)).await;
             Ok(Bytes::from_static(piece.as_bytes()))
         });
-        receive(None, body).await.map_err(|fault| fault.status)
+        receive(None, body).await.and_then(|body| parse(&body)).map_err(|fault| fault.status)
     }
 
     #[tokio::test(start_paused = true)]
@@ -333,7 +330,7 @@ mod tests {
     async fn forms_with_files_are_not_read() {
         let kind = Some("multipart/form-data; boundary=x");
         let body = stream::iter([Ok(Bytes::from_static(b"{}"))]);
-        let fault = receive::<ReservationCreate, _>(kind, body).await.err().unwrap();
+        let fault = receive(kind, body).await.err().unwrap();
         assert_eq!(fault.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 }

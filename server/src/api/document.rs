@@ -245,6 +245,10 @@ fn add_bounds(value: &mut Value) {
         if let Some(most) = most {
             object.entry("maximum").or_insert(most);
         }
+        // Ours have no sign, which that format has.
+        if object.get("format") == Some(&Value::from("int32")) {
+            object.remove("format");
+        }
         let is_open =
             ["pattern", "format", "enum", "anyOf"].iter().all(|keyword| !object.contains_key(*keyword));
         if is_open && object.get("type") == Some(&Value::from("string")) {

@@ -72,6 +72,8 @@ pub(super) const OLD_RESERVED: Parameter =
 pub(super) const OLD_NAME: Parameter = may("name", "only machines whose names begin so", Line::schema);
 pub(super) const OLD_FLAGS: [&str; 4] = ["true", "1", "false", "0"];
 pub(super) const OLD_KEY: Parameter = may("ssh_key", "another way to log in", model::account::SshKey::schema);
+pub(super) const OLD_IP: Parameter =
+    may("ip", "of which server, if the body does not say", model::text::ListingText::schema);
 pub(super) const OLD_LABEL: Parameter = may("label", "only machines with this label", LabelPair::schema);
 
 impl Parameter {

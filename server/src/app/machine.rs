@@ -43,6 +43,7 @@ impl Desk {
             pool: None,
             uids: parse_uids(body.uids.as_deref())?,
             ssh,
+            listing: None,
             join: (!is_visited).then(|| (secret::digest(&join_token), now + JOIN_WITHIN)),
         };
         let (machine, is_new) = self.store.machine_create(new, key, now).await?;
@@ -99,8 +100,9 @@ impl Desk {
         let host_key = host_key.map(|text| access::confirmed(&text, found.ssh.as_ref())).transpose()?;
         let address = match (host, port) {
             (None, None) => None,
+            // What stays is as good as it was.
             (host, port) => {
-                Some((checked_host(host.unwrap_or(found.host))?, checked_port(port.unwrap_or(found.port))?))
+                Some((host.map_or(Ok(found.host), checked_host)?, port.map_or(Ok(found.port), checked_port)?))
             }
         };
         let log_in_changed = ssh.is_some() || address.is_some();
@@ -189,14 +191,12 @@ impl App {
         for machine in machines.iter().filter(|machine| machine.labels.covers(&labels)) {
             *states.entry(machine_state(machine, now, ttl).name().to_owned()).or_default() += 1;
         }
+        let lent = machines.iter().filter(|machine| machine.listing.is_none());
+        let total = lent.filter(|machine| machine.labels.covers(&labels)).count() as u32;
         let spares = self.spares().await?;
         let offered = without_spares(&machines, &spares, now, ttl);
         let fits = |machine: &&Machine| machine.labels.covers(&labels) && is_free(machine, now, ttl);
-        Ok(Availability {
-            total: states.values().sum(),
-            free: offered.iter().filter(fits).count() as u32,
-            states,
-        })
+        Ok(Availability { total, free: offered.iter().filter(fits).count() as u32, states })
     }
 
     /// How many machines each pool keeps back.

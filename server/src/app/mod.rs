@@ -5,6 +5,7 @@ mod account;
 mod agent;
 mod follow;
 mod gate;
+mod listing;
 mod machine;
 mod meta;
 mod passwords;

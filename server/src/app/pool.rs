@@ -36,6 +36,15 @@ impl Desk {
             return Err(Invalid::unfit("spare", format!("at most its `size`, {}", body.size)).into());
         }
         check_sizes(&body.sizes)?;
+        if let Some(service) = &body.service {
+            service.check()?;
+            if body.provider != "docker" {
+                return Err(Invalid::unfit("service", "only Docker runs services: leave it out").into());
+            }
+            if !body.sizes.is_empty() {
+                return Err(Invalid::unfit("sizes", "a service says how large it is: leave them out").into());
+            }
+        }
         let wanted = Pool {
             name,
             uids: parse_uids(body.uids.as_deref())?,
@@ -47,6 +56,7 @@ impl Desk {
             spare: body.spare,
             sizes: body.sizes,
             grace: parse_grace(body.grace)?,
+            service: body.service,
             losses_accepted_until: None,
             home: None,
             problem: None,

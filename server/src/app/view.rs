@@ -13,6 +13,7 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
     let state = machine_state(&machine, now, ttl);
     let visits = machine.ssh.as_ref().filter(|ssh| ssh.is_visited());
     let name = state.name().to_owned();
+    let listing = machine.listing.unwrap_or_default();
     let reason = match state {
         MachineState::Maintenance(why) => Some(why),
         MachineState::Unreachable { .. } if visits.is_some_and(|ssh| ssh.error.is_some()) => {
@@ -25,7 +26,11 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
             Some("not heard of yet: its agent enrols with the join token".to_owned())
         }
         MachineState::Unreachable { since } => Some(format!("not heard of since {since}")),
-        MachineState::Free | MachineState::Held | MachineState::Cleaning | MachineState::Retiring => None,
+        MachineState::Free
+        | MachineState::Held
+        | MachineState::Cleaning
+        | MachineState::Retiring
+        | MachineState::Listed => None,
     };
     MachineView {
         id: machine.id,
@@ -45,6 +50,8 @@ pub(super) fn machine(machine: Machine, now: Timestamp, ttl: Duration) -> Machin
         uids: machine.uids.to_string(),
         facts: machine.facts,
         ssh: machine.ssh.map(super::access::view),
+        media_server: listing.media_server,
+        probe: listing.probe,
     }
 }
 
@@ -94,6 +101,7 @@ pub(super) fn pool(pool: Pool, states: BTreeMap<String, u32>) -> PoolView {
         size: pool.size,
         labels: pool.labels,
         uids: pool.uids.to_string(),
+        service: pool.service,
         after_use: pool.after_use,
         spare: pool.spare,
         sizes: pool.sizes,

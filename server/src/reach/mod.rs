@@ -1,6 +1,7 @@
 //! Ways to a machine.
 
 mod agent;
+pub mod probe;
 pub mod ssh;
 
 pub use agent::Agents;

@@ -104,6 +104,9 @@ async fn try_look(hub: &Hub, id: MachineId, now: Timestamp) -> Result<bool, Fail
     if machine.pool.is_some() && machine.retired_at.is_some() {
         hub.pools.changed();
     }
+    if machine.listing.as_ref().is_some_and(|listing| listing.probe.is_none()) {
+        hub.probes.added();
+    }
     Ok(visit::is_due(hub, &machine, now))
 }
 

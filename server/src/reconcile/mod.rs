@@ -6,6 +6,7 @@ mod expiry;
 mod machine;
 mod news;
 mod pool;
+mod probe;
 mod queue;
 mod schedule;
 mod visit;
@@ -15,6 +16,7 @@ pub use ears::Ears;
 pub use expiry::Expiry;
 pub use machine::look;
 pub use pool::Pools;
+pub use probe::Probes;
 pub use queue::Queue;
 pub use visit::{Visitor, Visits};
 pub use watch::Watchers;
@@ -38,6 +40,7 @@ pub struct Hub {
     pub watchers: Watchers,
     pub expiry: Expiry,
     pub pools: Pools,
+    pub probes: Probes,
     pub visits: Visits,
     pub ears: Ears,
     pub metrics: Metrics,
@@ -56,6 +59,7 @@ impl Hub {
             watchers: Watchers::default(),
             expiry: Expiry::default(),
             pools: Pools::default(),
+            probes: Probes::default(),
             visits: Visits::default(),
             ears,
             metrics: Metrics::default(),
@@ -116,6 +120,7 @@ pub async fn start(hub: &Arc<Hub>, providers: Providers) -> anyhow::Result<JoinS
     loops.spawn(machine::run(hub.clone()));
     loops.spawn(expiry::run(hub.clone()));
     loops.spawn(pool::run(hub.clone(), providers));
+    loops.spawn(probe::run(hub.clone()));
     if let Some(told) = hub.store.listen() {
         loops.spawn(news::run(hub.clone(), told));
     }

@@ -7,9 +7,9 @@ use crate::secret;
 use crate::store::{Failure, SIZE, Store, Thing};
 use jiff::SignedDuration;
 use model::breaker::Breaker;
-use model::pool::{Pool, Size, Step, plan};
+use model::pool::{Pool, Size, Step, plan, sights};
 use model::{MachineId, PoolName};
-use provision::{Order, Provider};
+use provision::{Order, Provider, Purpose};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,6 +163,11 @@ async fn round(
     let is_ours =
         |id: &MachineId, made| known.contains(id) || hub.store.restored_at().is_none_or(|at| made > at);
     let listed: Vec<_> = listed.into_iter().filter(|one| is_ours(&one.id, one.created_at)).collect();
+    if pool.service.is_some() {
+        for (id, up) in sights(&members, &listed) {
+            store.machine_probed(id, up, now).await.map_err(worded)?;
+        }
+    }
     let mut steps = plan(pool.size, &members, &listed, now);
     let tripped = breaker.check(&mut steps, &known, pool.losses_accepted_until, now);
     let crowded = members.iter().filter(|member| !member.retired).count() > pool.size as usize;
@@ -241,18 +246,20 @@ async fn create(
     id: MachineId,
 ) -> Result<(), String> {
     let machine = store.machine_by_id(id).await.map_err(worded)?;
-    let join_token = secret::join_token();
-    let until = hub.clock.now() + JOIN_WITHIN;
-    store.join_token_add(id, secret::digest(&join_token), until).await.map_err(worded)?;
-    let is_its = |size: &&Size| machine.labels.iter().any(|label| label == (SIZE, size.name.as_str()));
-    let order = Order {
-        id,
-        name: machine.name.clone(),
-        pool: pool.name.clone(),
-        image: pool.image.clone(),
-        size: pool.sizes.iter().find(is_its).cloned(),
-        join_token,
+    let purpose = match &pool.service {
+        // Nobody but the container is to know its token.
+        Some(service) => Purpose::Service { service: service.clone(), token: secret::token() },
+        None => {
+            let join_token = secret::join_token();
+            let until = hub.clock.now() + JOIN_WITHIN;
+            store.join_token_add(id, secret::digest(&join_token), until).await.map_err(worded)?;
+            let is_its =
+                |size: &&Size| machine.labels.iter().any(|label| label == (SIZE, size.name.as_str()));
+            Purpose::Lent { size: pool.sizes.iter().find(is_its).cloned(), join_token }
+        }
     };
+    let (name, pool, image) = (machine.name, pool.name.clone(), pool.image.clone());
+    let order = Order { id, name, pool, image, purpose };
     let place = provider.create(&order).await.map_err(|error| error.to_string())?;
     store.machine_placed(id, place.host, place.port).await.map_err(worded)
 }

@@ -127,6 +127,7 @@ fn unheld(conn: &mut Conn, after: &str, limit: i64) -> QueryResult<Vec<(MachineR
         .filter(
             machine::gone_at.is_null().and(machine::retired_at.is_null()).and(machine::cordoned_at.is_null()),
         )
+        .filter(machine::listing.is_null())
         .filter(open.eq(0))
         .order(machine::id)
         .limit(limit)

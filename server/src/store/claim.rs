@@ -22,6 +22,8 @@ const ALONE: i64 = 1;
 pub enum Thing {
     VisitsTo(MachineId),
     Pool(PoolName),
+    /// Looking whether listed machines are up.
+    Probes,
 }
 
 impl fmt::Display for Thing {
@@ -29,6 +31,7 @@ impl fmt::Display for Thing {
         match self {
             Self::VisitsTo(machine) => write!(f, "visits to {machine}"),
             Self::Pool(name) => write!(f, "pool {name}"),
+            Self::Probes => f.write_str("probes"),
         }
     }
 }

@@ -80,7 +80,8 @@ fn not_leaving(name: &str, state: &MachineState) -> String {
         MachineState::Free
         | MachineState::Cleaning
         | MachineState::Unreachable { .. }
-        | MachineState::Retiring => "there is nothing to take away",
+        | MachineState::Retiring
+        | MachineState::Listed => "there is nothing to take away",
     };
     format!("nobody is leaving `{name}`, which is {}; {remedy}", state.name())
 }

@@ -149,7 +149,7 @@ fn mark_retired(conn: &mut Conn, found: &Machine, now: Timestamp) -> Result<(), 
     Ok(())
 }
 
-fn go(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
+pub(crate) fn go(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
     execute(
         conn,
         "UPDATE machine SET retired_at = COALESCE(retired_at, ?), gone_at = ? WHERE id = ?",
@@ -159,7 +159,7 @@ fn go(conn: &mut Conn, id: MachineId, now: Timestamp) -> Result<(), Failure> {
     Ok(())
 }
 
-fn note(found: &Machine, kind: &str, now: Timestamp) {
+pub(crate) fn note(found: &Machine, kind: &str, now: Timestamp) {
     record(now, kind, About { machine: Some(found.name.as_str()), ..About::default() });
 }
 

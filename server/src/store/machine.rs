@@ -8,6 +8,7 @@ use super::schema::{assignment, join_token, machine, reservation, ssh_access};
 use super::ssh::{self, HostKeyChange, NewAccess};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
+use model::listing::Listing;
 use model::machine::{Holding, Machine, Uids};
 use model::report::Facts;
 use model::session::Quarantine;
@@ -38,6 +39,8 @@ pub struct NewMachine {
     pub join: Option<(String, Timestamp)>,
     /// Instead of an agent.
     pub ssh: Option<NewAccess>,
+    /// Nobody is to have it.
+    pub listing: Option<Listing>,
 }
 
 impl Store {
@@ -174,8 +177,10 @@ impl Store {
                 .filter(assignment::cleaned_at.is_null().and(assignment::ready_at.is_null()))
                 .filter(assignment::given_up_at.is_null())
                 .select(assignment::machine_id);
+            // Nobody speaks for a listed one, and nothing is said to it.
             let unsettled = machine::seen_generation
                 .ne(machine::generation)
+                .and(machine::listing.is_null())
                 .or(machine::retired_at.is_not_null())
                 .or(machine::id.eq_any(awaited));
             let ids: Vec<String> = machine::table
@@ -232,6 +237,7 @@ fn refuse_same_address(
 }
 
 pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result<MachineRow, Failure> {
+    let listed_as = new.listing.as_ref().and_then(|listing| listing.media_server.as_ref());
     let row = MachineRow {
         id: MachineId::new(now).to_string(),
         name: new.name.to_string(),
@@ -262,6 +268,8 @@ pub(crate) fn insert(conn: &mut Conn, new: NewMachine, now: Timestamp) -> Result
         has_returned: 0,
         quarantined: None,
         follows: "[]".to_owned(),
+        listed_address: listed_as.map(|server| server.ip.clone()),
+        listing: new.listing.as_ref().map(to_json).transpose()?,
     };
     diesel::insert_into(machine::table).values(row.clone()).execute(conn)?;
     if let Some((digest, expires_at)) = new.join {

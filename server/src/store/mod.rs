@@ -14,6 +14,7 @@ mod enrolment;
 mod event;
 mod leaving;
 mod line;
+mod listing;
 mod machine;
 mod pool;
 mod replace;

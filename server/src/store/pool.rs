@@ -7,6 +7,7 @@ use super::schema::{assignment, machine, pool, reservation};
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
 use jiff::SignedDuration;
+use model::listing::Listing;
 use model::pool::{AfterUse, Member, Pool, Seat, Size};
 use model::session::Quarantine;
 use model::{Labels, MachineId, PoolName, Timestamp};
@@ -28,6 +29,8 @@ struct PoolRow {
     grace: i64,
     home: Option<String>,
     sizes: String,
+    /// As JSON.
+    service: Option<String>,
 }
 
 /// The label that says which of its pool's sizes a machine has.
@@ -47,7 +50,11 @@ impl Store {
                 pool::spare.eq(i64::from(wanted.spare)),
                 pool::grace.eq(wanted.grace.as_secs()),
                 pool::sizes.eq(to_json(&wanted.sizes)?),
+                pool::service.eq(wanted.service.as_ref().map(to_json).transpose()?),
+                // Of what was wanted before.
+                pool::problem.eq(None::<String>),
             );
+            refuse_change_of_kind(conn, &wanted)?;
             let there =
                 diesel::update(pool::table.find(wanted.name.as_str())).set(values.clone()).execute(conn)?;
             if there == 0 {
@@ -124,7 +131,7 @@ impl Store {
         self.write(move |conn| {
             let taken: Vec<String> =
                 machine::table.filter(machine::gone_at.is_null()).select(machine::name).load(conn)?;
-            let free = (1u32..).map(|number| (number, format!("{}-{number}", wanted.name)));
+            let free = (1u32..).map(|number| (number, member_name(&wanted, number)));
             for (number, name) in free.filter(|(_, name)| !taken.contains(name)).take(by as usize) {
                 insert(conn, new_member(&wanted, &name, number)?, now)?;
             }
@@ -144,6 +151,30 @@ impl Store {
     }
 }
 
+/// Machines that are lent and services are not of one pool: each kind is made, and goes, in its own way.
+fn refuse_change_of_kind(conn: &mut Conn, wanted: &Pool) -> Result<(), Failure> {
+    let kinds: Vec<Option<String>> = machine::table
+        .filter(machine::pool.eq(wanted.name.as_str()).and(machine::gone_at.is_null()))
+        .select(machine::listing)
+        .load(conn)?;
+    if kinds.iter().all(|listing| listing.is_some() == wanted.service.is_some()) {
+        return Ok(());
+    }
+    let kind = if wanted.service.is_some() { "machines to lend" } else { "services" };
+    Err(Failure::Conflict(format!(
+        "pool `{0}` has {kind}: choose another name, or set the size of `{0}` to 0 first",
+        wanted.name
+    )))
+}
+
+/// Most often there is one service, which needs no number.
+fn member_name(wanted: &Pool, number: u32) -> String {
+    match (&wanted.service, number) {
+        (Some(_), 1) => wanted.name.to_string(),
+        (Some(_) | None, _) => format!("{}-{number}", wanted.name),
+    }
+}
+
 fn new_member(wanted: &Pool, name: &str, number: u32) -> Result<NewMachine, Failure> {
     let mut labels: std::collections::BTreeMap<String, String> =
         wanted.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -159,13 +190,14 @@ fn new_member(wanted: &Pool, name: &str, number: u32) -> Result<NewMachine, Fail
         uids: wanted.uids,
         ssh: None,
         join: None,
+        listing: wanted.service.as_ref().map(|_| Listing::default()),
     })
 }
 
 fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
     let of_pool = machine::pool.eq(name.as_str()).and(machine::gone_at.is_null());
     let seats = seats(conn, name)?;
-    type Row = (String, Option<i64>, Option<String>, Option<String>, Option<i64>);
+    type Row = (String, Option<i64>, Option<String>, Option<String>, Option<i64>, Option<String>);
     let rows: Vec<Row> = machine::table
         .filter(of_pool)
         .order(machine::id)
@@ -175,10 +207,12 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
             machine::incarnation,
             machine::quarantined,
             machine::cordoned_at,
+            machine::listing,
         ))
         .load(conn)?;
     rows.into_iter()
-        .map(|(id, retired_at, incarnation, quarantined, cordoned_at)| {
+        .map(|(id, retired_at, incarnation, quarantined, cordoned_at, listing)| {
+            let listing: Option<Listing> = listing.map(|text| json("machine.listing", &text)).transpose()?;
             // Somebody may be on it whom the backup does not know.
             let is_restored = quarantined.as_deref() == Some(Quarantine::Restored.name());
             let seat = seats.get(&id);
@@ -190,6 +224,7 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
                     || seat.is_some_and(|seat| retired_at.is_none() || seat.holds()),
                 enrolled: incarnation.is_some(),
                 cordoned: cordoned_at.is_some(),
+                up: listing.and_then(|listing| listing.probe).map(|probe| probe.up),
             })
         })
         .collect()
@@ -242,6 +277,7 @@ fn into_pool(row: PoolRow) -> Result<Pool, Failure> {
         grace: SignedDuration::from_secs(row.grace),
         home: row.home,
         sizes: json("pool.sizes", &row.sizes)?,
+        service: row.service.map(|service| json("pool.service", &service)).transpose()?,
         problem: row.problem,
     })
 }

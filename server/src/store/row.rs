@@ -47,6 +47,9 @@ pub(crate) struct MachineRow {
     pub quarantined: Option<String>,
     /// What the database was before, as JSON.
     pub follows: String,
+    /// As JSON.
+    pub listing: Option<String>,
+    pub listed_address: Option<String>,
 }
 
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -181,6 +184,7 @@ impl MachineRow {
             failures: number("machine.failures", self.failures)?,
             holding,
             ssh,
+            listing: self.listing.map(|listing| json("machine.listing", &listing)).transpose()?,
         })
     }
 }

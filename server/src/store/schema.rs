@@ -18,6 +18,7 @@ diesel::table! {
         grace -> BigInt,
         home -> Nullable<Text>,
         sizes -> Text,
+        service -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -50,6 +51,8 @@ diesel::table! {
         has_returned -> BigInt,
         quarantined -> Nullable<Text>,
         follows -> Text,
+        listing -> Nullable<Text>,
+        listed_address -> Nullable<Text>,
     }
 }
 diesel::table! {

@@ -43,6 +43,7 @@ impl Bench {
             pool: Some("p".parse().unwrap()),
             ssh: None,
             uids: Uids::default(),
+            listing: None,
             join: Some((format!("token of {name}"), at(100))),
         };
         let (machine, _) = self.store.machine_create(new, None, at(0)).await.unwrap();
@@ -257,6 +258,7 @@ impl Bench {
             pool: None,
             ssh: Some(ssh),
             uids: Uids::default(),
+            listing: None,
             join: None,
         };
         let (machine, _) = self.store.machine_create(new, None, at(0)).await.unwrap();

@@ -143,6 +143,7 @@ async fn what_one_writes_the_others_hear_and_it_does_not() {
         pool: None,
         uids: Uids::default(),
         ssh: None,
+        listing: None,
         join: None,
     };
     let (machine, _) = one.store.machine_create(machine, None, now()).await.unwrap();

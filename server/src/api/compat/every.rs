@@ -4,16 +4,19 @@ use crate::app::{Desk, MachineFilter, Refusal, ReservationFilter};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use model::Labels;
-use model::phase::Phase;
+use model::phase::{MachineState, Phase};
 use model::wire::{AccountView, MachineView, Page, ReservationView};
 use std::collections::BTreeMap;
 
 /// The largest page.
 const PAGE: u32 = 1000;
 
+/// Those to lend: older clients know no others.
 pub(super) async fn machines(desk: &Desk) -> Result<Vec<MachineView>, Refusal> {
     let filter = |cursor| MachineFilter { labels: Labels::default(), state: None, cursor, limit: PAGE };
-    every(|cursor| desk.machine_list(filter(cursor)).boxed()).await
+    let mut all = every(|cursor| desk.machine_list(filter(cursor)).boxed()).await?;
+    all.retain(|machine| machine.state != MachineState::Listed.name());
+    Ok(all)
 }
 
 /// In the order they were made in.

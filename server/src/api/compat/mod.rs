@@ -3,6 +3,7 @@
 mod every;
 mod iac;
 mod machine_manager;
+mod media_servers;
 mod number;
 mod users;
 mod vm_pool;
@@ -22,7 +23,7 @@ use warp::reply::Response;
 const WAIT: u32 = 60;
 
 pub(super) fn routes() -> Vec<Route> {
-    [machine_manager::routes(), iac::routes(), vm_pool::routes(), users::routes()]
+    [machine_manager::routes(), iac::routes(), vm_pool::routes(), media_servers::routes(), users::routes()]
         .into_iter()
         .flatten()
         .collect()

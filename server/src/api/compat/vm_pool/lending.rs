@@ -5,7 +5,7 @@ use super::users::{email_of, name_of};
 use super::vms::{Row, Standing, Vm, find, kind, rows, standings};
 use super::{Auth, MAINTAINED, Number, OWNED, OWNER, Rows, WORDS, asking, no, none, numbered, people};
 use crate::api::answer::Made;
-use crate::api::body::Perhaps;
+use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Request, Route, get, post};
 use crate::app::{Desk, Refusal, VM_POOL};
@@ -110,8 +110,8 @@ struct CheckedOut {
     message: &'static str,
 }
 
-async fn check_out(asker: Asker, request: Request<Perhaps<Meant>>) -> Result<Made<CheckedOut>, Failure> {
-    let Meant { auth, vmid } = request.body.0;
+async fn check_out(asker: Asker, request: Request<MayBody<Meant>>) -> Result<Made<CheckedOut>, Failure> {
+    let Meant { auth, vmid } = request.body.0.unwrap_or_default();
     let (app, password) = (asker.app.clone(), auth.as_ref().map(|auth| auth.password.expose().to_owned()));
     let number = auth.as_ref().map(|auth| auth.userid.read("auth.userid")).transpose()?;
     let desk = match (asker.desk(auth).await, number) {
@@ -237,8 +237,8 @@ struct Returned {
     message: &'static str,
 }
 
-async fn check_in(asker: Asker, request: Request<Perhaps<Meant>>) -> Result<Made<Returned>, Failure> {
-    let Meant { auth, vmid } = request.body.0;
+async fn check_in(asker: Asker, request: Request<MayBody<Meant>>) -> Result<Made<Returned>, Failure> {
+    let Meant { auth, vmid } = request.body.0.unwrap_or_default();
     let desk = asker.desk(auth).await?;
     let vm = meant(&desk, vmid).await?;
     let Standing::Taken(Some(reservation)) = &vm.standing else {
@@ -254,8 +254,8 @@ async fn meant(desk: &Desk, vmid: Option<Number>) -> Result<Vm, Failure> {
     find(desk, vmid).await?.ok_or_else(|| no(StatusCode::BAD_REQUEST, "Invalid VM"))
 }
 
-async fn maintained(asker: Asker, request: Request<Perhaps<Meant>>) -> Result<Made<Returned>, Failure> {
-    let Meant { auth, vmid } = request.body.0;
+async fn maintained(asker: Asker, request: Request<MayBody<Meant>>) -> Result<Made<Returned>, Failure> {
+    let Meant { auth, vmid } = request.body.0.unwrap_or_default();
     let desk = asker.desk(auth).await?;
     let vm = meant(&desk, vmid).await?;
     if !vm.machine.cordoned {

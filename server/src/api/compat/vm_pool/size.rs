@@ -4,7 +4,7 @@ use super::users::Asking;
 use super::vms::{Standing, standings};
 use super::{Auth, Message, Number, WORDS, asking, no, people};
 use crate::api::answer::Made;
-use crate::api::body::Perhaps;
+use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Request, Route, get, post};
 use crate::app::Desk;
@@ -64,9 +64,10 @@ impl Asked {
     }
 }
 
-async fn create(asker: Asker, request: Request<Perhaps<Asked>>) -> Result<Made<Message>, Failure> {
-    let size = request.body.0.size();
-    let desk = asker.desk(request.body.0.auth).await?;
+async fn create(asker: Asker, request: Request<MayBody<Asked>>) -> Result<Made<Message>, Failure> {
+    let asked = request.body.0.unwrap_or_default();
+    let size = asked.size();
+    let desk = asker.desk(asked.auth).await?;
     if asking(&desk).0.is_none() {
         return Err(no(StatusCode::BAD_REQUEST, "Please create user first."));
     }
@@ -75,9 +76,10 @@ async fn create(asker: Asker, request: Request<Perhaps<Asked>>) -> Result<Made<M
     Ok(Made(Message { message: if is_new { "Resources Created." } else { "Pool resources recreated." } }))
 }
 
-async fn resize(asker: Asker, request: Request<Perhaps<Asked>>) -> Result<Message, Failure> {
-    let size = request.body.0.size();
-    let desk = asker.desk(request.body.0.auth).await?;
+async fn resize(asker: Asker, request: Request<MayBody<Asked>>) -> Result<Message, Failure> {
+    let asked = request.body.0.unwrap_or_default();
+    let size = asked.size();
+    let desk = asker.desk(asked.auth).await?;
     let missing = || no(StatusCode::BAD_REQUEST, "Please create pool first.");
     let pool = desk.vm_pool().await?.ok_or_else(missing)?;
     let size = size?;
@@ -147,8 +149,8 @@ async fn stats(desk: Desk, _: Request) -> Result<Stats, Failure> {
 }
 
 /// Whoever asks stays, or nobody could ask for anything afterwards.
-async fn truncate(asker: Asker, request: Request<Perhaps<Asking>>) -> Result<Made<Message>, Failure> {
-    let desk = asker.desk(request.body.0.auth).await?;
+async fn truncate(asker: Asker, request: Request<MayBody<Asking>>) -> Result<Made<Message>, Failure> {
+    let desk = asker.desk(request.body.0.unwrap_or_default().auth).await?;
     for vm in standings(&desk).await? {
         if let Standing::Taken(Some(reservation)) = vm.standing {
             desk.reservation_release(&reservation.id.to_string(), Some(0)).await?;

@@ -4,7 +4,7 @@ use super::{
     Auth, LoudMessage, Message, REFUSED, Rows, WORDS, asking, is_refused, no, numbered, people, refuse, word,
 };
 use crate::api::answer::Made;
-use crate::api::body::Perhaps;
+use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Request, Route, Wording, delete, get, patch, post};
 use crate::app::{Desk, Person, PersonChange, Refusal};
@@ -69,8 +69,8 @@ fn needed<T>(field: &str, value: Option<T>) -> Result<T, Fault> {
     value.ok_or_else(|| Fault::field(field, format!("give `{field}`")))
 }
 
-async fn create(asker: Asker, request: Request<Perhaps<NewUser>>) -> Result<Made<Message>, Failure> {
-    let NewUser { auth, name, email, password, role } = request.body.0;
+async fn create(asker: Asker, request: Request<MayBody<NewUser>>) -> Result<Made<Message>, Failure> {
+    let NewUser { auth, name, email, password, role } = request.body.0.unwrap_or_default();
     let desk = asker.desk(auth).await?;
     let role = role.map(|role| role.to_lowercase().parse()).transpose();
     let person = Person {
@@ -154,8 +154,8 @@ pub(super) struct Change {
     password: Option<Secret>,
 }
 
-async fn change(asker: Asker, request: Request<Perhaps<Change>>) -> Result<LoudMessage, Failure> {
-    let Change { auth, id, name, email, password } = request.body.0;
+async fn change(asker: Asker, request: Request<MayBody<Change>>) -> Result<LoudMessage, Failure> {
+    let Change { auth, id, name, email, password } = request.body.0.unwrap_or_default();
     let desk = asker.desk(auth).await?;
     let number = needed("id", id)?.read("id")?;
     // Of others nobody but an admin knows.
@@ -176,8 +176,8 @@ pub(super) struct Asking {
     pub(super) auth: Option<Auth>,
 }
 
-async fn remove(asker: Asker, request: Request<Perhaps<Asking>>) -> Result<LoudMessage, Failure> {
-    let desk = asker.desk(request.body.0.auth).await?;
+async fn remove(asker: Asker, request: Request<MayBody<Asking>>) -> Result<LoudMessage, Failure> {
+    let desk = asker.desk(request.body.0.unwrap_or_default().auth).await?;
     let number = numbered(&request.place)?;
     if asking(&desk).0.is_some_and(|own| own.number == number) {
         return Err(no(StatusCode::BAD_REQUEST, "User self delete not allowed"));

@@ -3,7 +3,7 @@
 use super::super::every;
 use super::users::{Asking, email_of};
 use super::{LoudMessage, Rows, WORDS, no, numbered, people, word};
-use crate::api::body::Perhaps;
+use crate::api::body::MayBody;
 use crate::api::error::Failure;
 use crate::api::route::{Asker, Request, Route, delete, get};
 use crate::app::{Desk, Refusal};
@@ -198,8 +198,8 @@ async fn types(_: Desk, _: Request) -> Result<Types, Failure> {
     Ok(Types { types })
 }
 
-async fn remove(asker: Asker, request: Request<Perhaps<Asking>>) -> Result<LoudMessage, Failure> {
-    let desk = asker.desk(request.body.0.auth).await?;
+async fn remove(asker: Asker, request: Request<MayBody<Asking>>) -> Result<LoudMessage, Failure> {
+    let desk = asker.desk(request.body.0.unwrap_or_default().auth).await?;
     let number = numbered(&request.place)?;
     let vms = standings(&desk).await?;
     let invalid = || no(StatusCode::BAD_REQUEST, "Invalid VM.");
