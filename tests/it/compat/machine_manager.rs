@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tests::farm::by;
 use tests::real::{By, RealFarm, inside, ssh};
+use tests::sshd::{PASSWORD, Sshd};
 use tests::{Database, Farm, has_account, ours};
 
 on_both_databases!(
@@ -52,7 +53,7 @@ async fn an_open_server_answers_as_it_did(mut farm: Farm) {
 }
 
 async fn machines_are_kept(farm: &Farm) {
-    let new = json!({"name": "m9", "host": "192.0.2.9", "port": "2209", "user": "root", "password": "test"});
+    let new = json!({"name": "m9", "host": "192.0.2.9", "port": "2209"});
     let (status, added) = send(farm, &farm.http, Method::POST, "/machines", new.clone()).await;
     assert_eq!(
         (status, &added["status"], &added["message"]),
@@ -261,6 +262,32 @@ async fn a_held_machine_loses_its_account_before_it_goes(mut farm: Farm) {
     farm.start_agent(0);
     farm.until("it has gone", async || farm.get("/machines").await == json!({"machines": []})).await;
     assert_eq!(ours(&farm.machine("m1").host), Vec::<String>::new());
+}
+
+/// As a list of its machines has them: an address, and the password of root.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_with_a_password_is_logged_in_to_by_the_server() {
+    let farm = RealFarm::start("debug").await;
+    let sshd = Sshd::debian("");
+    let new =
+        json!({"name": "c1", "host": "127.0.0.1", "port": sshd.port, "user": "root", "password": PASSWORD});
+    let added = farm.send("POST", "/machines", &new).await;
+    assert_eq!(added, (201, said("success", "Machine c1 added.")));
+    assert_eq!(
+        farm.send("POST", "/machines", &new).await,
+        (400, said("error", "Machine name already exists."))
+    );
+    farm.machine_is("c1", "free").await;
+    let made = farm.get("/reserve?username=alice").await;
+    assert_eq!(made["status"], "success", "{made} {}", farm.log());
+    let view = farm.get("/v1/reservations").await["items"][0]["machines"][0].clone();
+    let output = ssh(&serde_json::from_value(view).unwrap(), "alice", &By::Password("test"), "id -un");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "alice\n", "{output:?}");
+    assert_eq!(farm.get("/release_all").await["message"], "All machines released");
+    let removed = farm.send("DELETE", "/machines/c1", &Value::Null).await;
+    assert_eq!(removed, (200, said("success", "Machine c1 removed.")));
+    assert!(!sshd.container.run("cat /etc/passwd").contains("alice"));
+    assert!(!farm.log().contains(PASSWORD));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use crate::secret;
 use model::allocate::Shortage;
 use model::auth::Deed;
 use model::phase::Phase;
+use model::ssh::{Secret, SshAccess};
 use model::wire::{
     DurationText, MachineCreate, MachineView, ReservationCreate, ReservationView, SeatView, ssh_port,
 };
@@ -80,8 +81,7 @@ fn reservation_routes() -> Vec<Route> {
 
 // --- machines
 
-/// It takes a user and a password too: the way in for a server that logs in itself. Here an agent does the
-/// work, so that whoever adds a machine is given the token its agent enrols with.
+/// With a password the server logs in by SSH, as it always did; without, an agent enrols with the token of the answer.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = OldAdded)]
 struct Added {
@@ -91,18 +91,30 @@ struct Added {
     host: String,
     #[schema(schema_with = number::port, required = false)]
     port: Option<Number>,
+    #[schema(value_type = Option<model::text::SshUser>)]
+    user: Option<String>,
+    #[schema(value_type = Option<model::text::SshPassword>)]
+    password: Option<Secret>,
 }
 
 impl Added {
     fn read(self) -> Result<MachineCreate, Fault> {
         let port = self.port.map_or(Ok(ssh_port()), |port| port.read_port())?;
+        // Nobody is there who could confirm its host key: the first one that it shows is believed, and no other after that.
+        let host_key = Some("accept-new".to_owned());
+        let by_password = |password| SshAccess {
+            user: self.user,
+            password: Some(password),
+            host_key,
+            ..SshAccess::default()
+        };
         Ok(MachineCreate {
             name: self.name,
             host: self.host,
             port,
             labels: Labels::default(),
             uids: None,
-            ssh: None,
+            ssh: self.password.map(by_password),
         })
     }
 }
@@ -122,8 +134,10 @@ fn success(message: impl Into<String>) -> Said {
 }
 
 async fn add(desk: Desk, request: Request<Added>) -> Result<Created<Said>, Failure> {
-    let made = desk.machine_create(request.body.read()?, None).await.map_err(|refusal| match refusal {
-        Refusal::Conflict(_) => Refusal::Conflict("Machine name already exists.".to_owned()),
+    let create = request.body.read()?;
+    let is_there = desk.machine_get(&create.name).await.is_ok();
+    let made = desk.machine_create(create, None).await.map_err(|refusal| match refusal {
+        Refusal::Conflict(_) if is_there => Refusal::Conflict("Machine name already exists.".to_owned()),
         other => other,
     })?;
     let name = made.machine.name;

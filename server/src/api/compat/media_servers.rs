@@ -265,3 +265,13 @@ fn refused(failure: Failure) -> Response {
     };
     warp::reply::with_status(body.respond(), status).into_response()
 }
+
+/// What holds of any body in these words.
+#[cfg(any(test, fuzzing))]
+pub(super) fn law(bytes: &[u8]) {
+    let wanted = crate::api::body::parse::<Wanted>(bytes).and_then(Wanted::read);
+    wanted.map_or_else(crate::api::laws::is_theirs, |server| {
+        let is_kept = server.check().is_err() || server.machine_name().parse::<model::MachineName>().is_ok();
+        assert!(is_kept, "{server:?} has no name");
+    });
+}

@@ -79,5 +79,6 @@ pub(super) fn law(bytes: &[u8]) {
     machine_manager::law(bytes);
     iac::law(bytes);
     vm_pool::law(bytes);
+    media_servers::law(bytes);
     users::law(bytes);
 }

@@ -181,8 +181,7 @@ struct New {
     user: Option<String>,
     #[schema(value_type = Option<text::SshPassword>)]
     password: Option<Secret>,
-    /// Its fingerprint, or `accept-new` for whichever is seen first; left out: it waits until somebody confirms the
-    /// one that it shows.
+    /// Its fingerprint; left out, the first one that it shows is believed, and no other after that.
     #[schema(value_type = Option<text::HostKey>)]
     host_key: Option<String>,
 }
@@ -195,7 +194,10 @@ impl New {
             port: self.port.map_or(Ok(ssh_port()), |port| port.read_port())?,
             labels: Labels::default(),
             uids: None,
-            ssh: access(self.user, self.password, self.host_key)?,
+            ssh: access(self.user, self.password, self.host_key)?.map(|ssh| SshAccess {
+                host_key: ssh.host_key.or_else(|| Some("accept-new".to_owned())),
+                ..ssh
+            }),
         })
     }
 }
