@@ -20,7 +20,7 @@ pub(crate) struct Wait {
     /// Count only machines with this label, `key=value`; may be repeated.
     #[arg(long = "label", value_name = "K=V", requires = "free")]
     labels: Vec<Labels>,
-    /// Until this pool has as many machines as it should, each free or held.
+    /// Until this pool has as many machines as it should, each free or held, or as many services.
     #[arg(long, value_name = "POOL")]
     full: Option<PoolName>,
     /// Until this pool has no machine left.
@@ -76,7 +76,7 @@ impl Wait {
 async fn full(session: &Session, name: &PoolName) -> Result<Look, Error> {
     let pool = session.client.pool_get(name).await?;
     let count = |state: &str| pool.states.get(state).copied().unwrap_or_default();
-    let up = count("free") + count("held");
+    let up = count("free") + count("held") + count("listed");
     let problem =
         pool.problem.as_ref().map(|problem| format!(": {}", table::clean(problem))).unwrap_or_default();
     Ok(Look {
