@@ -18,11 +18,16 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The first half of the locks' keys; the second is the line's number.
+/// The first half of the locks' keys, also in [`WORD`]; the second is the line's number.
 const LINES: i32 = 4_212_201;
 /// Of a line that says nothing PostgreSQL believes that it is dead.
 const OPEN: &str = "SET idle_session_timeout = '10s'; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; \
                     SET tcp_keepalives_count = 3; LISTEN berth";
+/// What we say. PostgreSQL does not time a session that waits for its client to read, so that each server ends the lines of
+/// those that have said nothing for too long.
+const WORD: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) \
+                    WHERE locktype = 'advisory' AND classid = 4212201 AND datname = current_database() \
+                    AND usename = current_user AND state_change < clock_timestamp() - interval '10 seconds'";
 /// How often we look for what was said: diesel cannot wait for it.
 const POLL: Duration = Duration::from_millis(20);
 /// And how many looks pass until we say a word ourselves.
@@ -109,7 +114,7 @@ fn hold(connector: &Connector, line: &Arc<Line>, tell: &mpsc::Sender<News>) -> R
             }
         }
         if poll.is_multiple_of(WORD_EVERY) {
-            conn.batch_execute("SELECT 1")?;
+            conn.batch_execute(WORD)?;
         }
         std::thread::sleep(POLL);
         if tell.is_closed() {

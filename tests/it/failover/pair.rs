@@ -55,7 +55,9 @@ impl Pair {
             agents_port: free_port(),
             child: None,
         });
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(75)).build().unwrap();
+        // A server that stood still closes connections that were kept, at any moment.
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(75)).pool_max_idle_per_host(0);
+        let http = http.build().unwrap();
         let mut pair = Self { folder, cluster, database, servers, http, canaries: vec![] };
         for number in [0, 1] {
             std::fs::create_dir_all(&pair.servers[number].folder).unwrap();

@@ -180,6 +180,10 @@ async fn a_server_that_stands_still_is_followed() {
     let still = usize::from(!has_line(0));
     assert!(has_line(still) && !has_line(1 - still), "one of them has it");
     pair.signal(still, "STOP");
+    // More than fits on the way to it, so that PostgreSQL cannot get rid of it, and waits.
+    let much =
+        "SELECT pg_notify('berth', number || repeat(' and so on', 700)) FROM generate_series(1, 2000) number";
+    pair.cluster.rows(&pair.database, much);
     until("the other has it", async || claimant() != before).await;
     let after = claimant();
     pair.until_free(1 - still, 2).await;
