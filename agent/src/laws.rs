@@ -10,7 +10,7 @@ use model::report::Report;
 use model::spec::Spec;
 use model::wire::{SyncAnswer, Visit};
 use model::{Timestamp, UidRange};
-use playbooks::unix::passwd;
+use playbooks::unix::{group, passwd};
 use playbooks::{Db, FakeHost};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +43,11 @@ fn same_again<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 fn obeyed(mut ledger: Ledger, spec: Option<Spec>, now: Timestamp) {
     let mut host = FakeHost::new();
     let others = host.world();
+    // A name that somebody has is refused, so that no ledger of ours has it.
+    let names_a_group = |managed: &Managed| group::has(&others.files[&Db::Group], managed.who.name.as_str());
+    if ledger.accounts.iter().any(names_a_group) {
+        return;
+    }
     let begun = ledger.accounts.clone();
     let report = converge(&mut host, &mut ledger, spec, now);
     is_read_by_the_server(&report);

@@ -120,7 +120,7 @@ texts! {
     TokenName, "TokenName", text("^[^\\u0000-\\u001f\\u007f-\\u009f]*[!-~][^\\u0000-\\u001f\\u007f-\\u009f]*$", 100);
     Uids, "Uids", text("^(fleet|[12][0-9]{4}-[3-5][0-9]{4}|6[6-9][0-9]{3}-[7-9][0-9]{4}|[1-9][0-9]{5}-[1-9][0-9]{6})$", 21);
     UnixPassword, "UnixPassword", text("^[^\\u0000-\\u001f\\u007f-\\u009f]+$", 128);
-    Word, "Word", text("^[!-.0-\\[\\]-~]*[!--0-\\[\\]-~][!-.0-\\[\\]-~]*$", 100);
+    Word, "Word", text("^[!-.0-\\[\\]-~]*[!-,0-\\[\\]-~-][!-.0-\\[\\]-~]*$", 100);
     crate::wire::DurationText, "Duration", also(ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue), "anyOf",
         json!([{"type": "integer", "minimum": 1, "maximum": 527_040}, {"type": "string", "pattern": DURATION}]));
     Labels, "Labels", also(ObjectBuilder::new().max_properties(Some(32)), "additionalProperties",
