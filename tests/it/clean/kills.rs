@@ -11,7 +11,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use tests::container::{Container, account, fed, given_alone, said, spec, visit};
+use tests::container::{Container, account, eventually, fed, given_alone, said, spec, visit};
 use tests::inventory::{Inside, Inventory};
 
 /// Whatever changes something, or is needed for it.
@@ -248,7 +248,10 @@ impl Bench {
         ipcmk.args(["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups", "ipcmk", "-Q"]);
         said(&mut ipcmk);
         let mut sleep = self.container.enter(&["-S", &uid, "-G", &uid]);
-        sleep.args(["sleep", "9999"]).stdout(Stdio::null()).spawn().unwrap()
+        let process = sleep.args(["sleep", "9999"]).stdout(Stdio::null()).spawn().unwrap();
+        // It becomes the account's only after it has begun, and the agent is to find it.
+        eventually("a process of the account's", || !self.container.processes(self.uid).is_empty());
+        process
     }
 
     /// Of creating and of cleaning: how often each call is made is found out once.
