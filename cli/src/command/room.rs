@@ -28,9 +28,9 @@ const LABEL: (&str, &str) = ("service", "room");
 pub(crate) enum Command {
     /// Run a room server in a container of the server's Docker engine, beside those there are, and wait until it is up.
     ///
-    /// It is described by the environment: HTTPAPIURL (what it calls back), IMAGE (or DOCKER_IMAGE), IP_ADDRESS and PORT
-    /// [8000] (where it is reached, by UDP; the next free one if that is taken), CONTAINER_NAME [roomserver], CPUS [2],
-    /// MEMORY_IN_GB [1.5], ROOM_PORT [80/udp] (inside). The container gets HTTPAPIURL, SERVER_PORT, and a TOKEN of its own.
+    /// It is described by the environment: HTTPAPIURL (what it calls back), IMAGE (or DOCKER_IMAGE), IP_ADDRESS and PORT (where
+    /// it is reached, by UDP; 8000, or the next free one if that is taken), CONTAINER_NAME (roomserver), CPUS (2),
+    /// MEMORY_IN_GB (1.5), ROOM_PORT (inside; 80/udp). The container gets HTTPAPIURL, SERVER_PORT, and a TOKEN of its own.
     Create,
     /// Destroy every room server, and wait until they are gone.
     #[command(visible_alias = "destroyAll")]
