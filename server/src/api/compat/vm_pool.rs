@@ -17,7 +17,6 @@ use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Route, Wording};
 use crate::api::schemas::Schemas;
 use crate::app::{Desk, Refusal};
-use model::auth::Role;
 use model::ssh::Secret;
 use model::wire::AccountView;
 use serde::{Deserialize, Serialize};
@@ -62,21 +61,12 @@ impl Asker {
     }
 }
 
-/// Who asks, and whether they look after everything; nobody while there is no account.
-fn asking(desk: &Desk) -> (Option<AccountView>, bool) {
-    let account = desk.me().account;
-    let is_admin = account.as_ref().is_none_or(|account| account.role == Role::Admin);
-    (account, is_admin)
-}
-
 /// Those whom the asker may see.
 async fn people(desk: &Desk) -> Result<Vec<AccountView>, Refusal> {
-    match asking(desk) {
-        (Some(own), false) => return Ok(vec![own]),
-        (None, _) => return Ok(Vec::new()),
-        (Some(_), true) => {}
+    match desk.me().account {
+        Some(_) if desk.looks_after_all() => every::accounts(desk).await,
+        own => Ok(own.into_iter().collect()),
     }
-    every::accounts(desk).await
 }
 
 /// Things by their ids, or, if there are none, a text that looks like an empty list.

@@ -3,7 +3,7 @@
 use super::super::{WAIT, reserve};
 use super::users::{email_of, name_of};
 use super::vms::{Row, Standing, Vm, find, kind, rows, standings};
-use super::{Auth, MAINTAINED, Number, OWNED, OWNER, Rows, WORDS, asking, no, none, numbered, people};
+use super::{Auth, MAINTAINED, Number, OWNED, OWNER, Rows, WORDS, no, none, numbered, people};
 use crate::api::answer::Made;
 use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
@@ -121,7 +121,7 @@ async fn check_out(asker: Asker, request: Request<MayBody<Meant>>) -> Result<Mad
         }
         (desk, _) => desk?,
     };
-    let own = asking(&desk).0.ok_or_else(invalid_user)?;
+    let own = desk.me().account.ok_or_else(invalid_user)?;
     let wanted = match vmid {
         None => None,
         Some(vmid) => Some(free(&desk, vmid.read("vmid")?).await?),

@@ -2,7 +2,7 @@
 
 use super::users::Asking;
 use super::vms::{Standing, standings};
-use super::{Auth, Message, Number, WORDS, asking, no, people};
+use super::{Auth, Message, Number, WORDS, no, people};
 use crate::api::answer::Made;
 use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
@@ -68,7 +68,7 @@ async fn create(asker: Asker, request: Request<MayBody<Asked>>) -> Result<Made<M
     let asked = request.body.0.unwrap_or_default();
     let size = asked.size();
     let desk = asker.desk(asked.auth).await?;
-    if asking(&desk).0.is_none() {
+    if desk.me().account.is_none() {
         return Err(no(StatusCode::BAD_REQUEST, "Please create user first."));
     }
     let is_new = desk.vm_pool().await?.is_none_or(|pool| pool.size == 0);
@@ -156,7 +156,7 @@ async fn truncate(asker: Asker, request: Request<MayBody<Asking>>) -> Result<Mad
             desk.reservation_release(&reservation.id.to_string(), Some(0)).await?;
         }
     }
-    let own = asking(&desk).0.map(|own| own.number);
+    let own = desk.me().account.map(|own| own.number);
     for account in people(&desk).await?.iter().filter(|account| Some(account.number) != own) {
         desk.account_delete(account.name.as_str(), true).await?;
     }

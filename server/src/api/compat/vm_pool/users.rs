@@ -1,7 +1,7 @@
 //! Its users, by number and e-mail.
 
 use super::{
-    Auth, LoudMessage, Message, REFUSED, Rows, WORDS, asking, is_refused, no, numbered, people, refuse, word,
+    Auth, LoudMessage, Message, REFUSED, Rows, WORDS, is_refused, no, numbered, people, refuse, word,
 };
 use crate::api::answer::Made;
 use crate::api::body::MayBody;
@@ -160,11 +160,13 @@ async fn change(asker: Asker, request: Request<MayBody<Change>>) -> Result<LoudM
     let number = needed("id", id)?.read("id")?;
     // Of others nobody but an admin knows.
     let people = people(&desk).await?;
-    let found =
-        people.iter().find(|account| account.number == number).ok_or_else(|| match asking(&desk) {
-            (_, true) => no(StatusCode::BAD_REQUEST, "Invalid User"),
-            (_, false) => Refusal::Forbidden(REFUSED.to_owned()).into(),
-        })?;
+    let found = people.iter().find(|account| account.number == number).ok_or_else(|| {
+        if desk.looks_after_all() {
+            no(StatusCode::BAD_REQUEST, "Invalid User")
+        } else {
+            Refusal::Forbidden(REFUSED.to_owned()).into()
+        }
+    })?;
     let change = PersonChange { full_name: name, email, password };
     desk.person_change(found.name.as_str(), change).await.map_err(taken)?;
     Ok(LoudMessage { message: "Update done" })
@@ -179,7 +181,7 @@ pub(super) struct Asking {
 async fn remove(asker: Asker, request: Request<MayBody<Asking>>) -> Result<LoudMessage, Failure> {
     let desk = asker.desk(request.body.0.unwrap_or_default().auth).await?;
     let number = numbered(&request.place)?;
-    if asking(&desk).0.is_some_and(|own| own.number == number) {
+    if desk.me().account.is_some_and(|own| own.number == number) {
         return Err(no(StatusCode::BAD_REQUEST, "User self delete not allowed"));
     }
     let people = people(&desk).await?;

@@ -201,9 +201,8 @@ async fn types(_: Desk, _: Request) -> Result<Types, Failure> {
 async fn remove(asker: Asker, request: Request<MayBody<Asking>>) -> Result<LoudMessage, Failure> {
     let desk = asker.desk(request.body.0.unwrap_or_default().auth).await?;
     let number = numbered(&request.place)?;
-    let vms = standings(&desk).await?;
     let invalid = || no(StatusCode::BAD_REQUEST, "Invalid VM.");
-    let vm = vms.iter().find(|vm| vm.id == number).ok_or_else(invalid)?;
+    let vm = find(&desk, number).await?.ok_or_else(invalid)?;
     let is_taken = matches!(vm.standing, Standing::Taken(_));
     if is_taken || !desk.vm_discard(vm.machine.id).await? {
         return Err(no(StatusCode::UNAUTHORIZED, "Cannot delete VM which is use."));
