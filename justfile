@@ -172,7 +172,7 @@ room-destroy-all: _cli
 # Run all tests, against real containers too; installs and builds what they need.
 test: setup images _agent
     cargo build --workspace --all-targets
-    cargo test --workspace
+    RUST_BACKTRACE=0 cargo test --workspace
     {{just}} schemathesis --short
 
 # Write down what the API says of itself: `openapi.json`.

@@ -2,9 +2,10 @@
 
 use crate::api::accept::Listener;
 use crate::app::{GateSettings, Quotas, VmPool};
+use crate::private;
 use crate::reach::ssh::SshSettings;
 use crate::reconcile::Providers;
-use crate::serve::{DockerSettings, Doors, Settings, VisitSettings, private_folder};
+use crate::serve::{DockerSettings, Doors, Settings, VisitSettings};
 use crate::tls::{Files, Tls};
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Parser;
@@ -238,11 +239,6 @@ impl Config {
         };
         let visits = match agent_binary {
             Some(agent) => {
-                if let Some(folder) =
-                    self.secrets_key.parent().filter(|folder| !folder.as_os_str().is_empty())
-                {
-                    private_folder(folder)?;
-                }
                 let allow_link_local = self.allow_link_local;
                 let ssh = SshSettings { agents: vec![agent], allow_link_local, ..SshSettings::default() };
                 Some(VisitSettings { ssh, secrets_key: self.secrets_key })
@@ -288,9 +284,7 @@ fn prepare_database(database: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let path = Path::new(database);
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        private_folder(folder)?;
-    }
+    private::folder_of(path)?;
     std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -324,9 +318,7 @@ fn exposed(database: &Path) -> Vec<String> {
 }
 
 async fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        private_folder(folder)?;
-    }
+    private::folder_of(path)?;
     if UnixStream::connect(path).await.is_ok() {
         bail!("another server answers on `{}`: stop it first", path.display());
     }

@@ -7,6 +7,7 @@ pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod laws;
 pub mod metrics;
+mod private;
 pub mod reach;
 pub mod reconcile;
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! Secrets at rest: sealed with a key that is in a file of its own, so that a copy of the database gives none away.
 
-use anyhow::{Context, bail, ensure};
+use crate::{private, secret};
+use anyhow::{Context, bail};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use model::MachineId;
 use model::ssh::Secret;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 const KEY_BYTES: usize = 32;
@@ -37,19 +35,15 @@ pub struct Unsealable;
 impl Seal {
     /// Reads the key, and makes it the first time.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
-        let shown = file.display();
-        match make(file) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot make the key file `{shown}`")),
-        }
-        let meta = fs::metadata(file).with_context(|| format!("cannot read the key file `{shown}`"))?;
-        ensure!(meta.mode() & 0o077 == 0, "others may read the key file `{shown}`: run `chmod 600 {shown}`");
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read the key file `{shown}`"))?;
-        let key = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
+        let new = HEXLOWER.encode(&secret::random::<KEY_BYTES>());
+        let text = private::line(file, &new).context("there is no key to seal log-ins with")?;
+        let key = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
         match key.and_then(|key| <[u8; KEY_BYTES]>::try_from(key).ok()) {
             Some(key) => Ok(Self::with(key)),
-            None => bail!("`{shown}` is no key file: it must hold 64 hex digits; restore it from a backup"),
+            None => bail!(
+                "`{}` is no key file: it must hold 64 hex digits; restore it from a backup",
+                file.display()
+            ),
         }
     }
 
@@ -70,7 +64,7 @@ impl Seal {
 
     /// `of` is what it belongs to; sealed text that is moved elsewhere does not open there.
     fn seal(&self, of: &str, secret: &[u8]) -> String {
-        let nonce = crate::secret::random::<NONCE_BYTES>();
+        let nonce = secret::random::<NONCE_BYTES>();
         let payload = Payload { msg: secret, aad: of.as_bytes() };
         // Fails for messages beyond 256 GiB only.
         let sealed = self.0.encrypt(&XNonce::from(nonce), payload).unwrap_or_default();
@@ -85,34 +79,18 @@ impl Seal {
     }
 }
 
-/// Whole or not at all: another server may be starting at the same moment.
-fn make(file: &Path) -> io::Result<()> {
-    let unfinished = file.with_extension(format!("new-{}", std::process::id()));
-    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    let key = data_encoding::HEXLOWER.encode(&crate::secret::random::<KEY_BYTES>());
-    let written = writeln!(new, "{key}").and_then(|()| new.sync_all());
-    let made = written.and_then(|()| fs::hard_link(&unfinished, file));
-    fs::remove_file(&unfinished)?;
-    made
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
 
     #[test]
-    fn the_key_is_made_once_and_read_by_nobody_else() {
+    fn the_key_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secrets.key");
         let sealed = Seal::open(&file).unwrap().seal("machine 1", b"correct horse");
-        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let again = Seal::open(&file).unwrap();
         assert_eq!(again.unseal("machine 1", &sealed).unwrap(), b"correct horse");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(Seal::open(&file).err().unwrap().to_string().contains("chmod 600"));
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&file, "short").unwrap();
         assert!(Seal::open(&file).err().unwrap().to_string().contains("64 hex digits"));
     }

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 /// crypt(3) keeps 16 characters of salt, which these make.
 const SALT_BYTES: usize = 12;
+const TOKEN: &str = "berth_";
+const TOKEN_BYTES: usize = 32;
 /// Nobody guesses 120 bits.
 const PASSWORD_BYTES: usize = 15;
 
@@ -25,7 +27,13 @@ pub fn join_token() -> String {
 
 /// A fresh token of an account.
 pub fn token() -> String {
-    format!("berth_{}", HEXLOWER.encode(&random::<32>()))
+    format!("{TOKEN}{}", HEXLOWER.encode(&random::<TOKEN_BYTES>()))
+}
+
+/// Whether it is one as we make them.
+pub fn is_token(text: &str) -> bool {
+    let random = text.strip_prefix(TOKEN).and_then(|digits| HEXLOWER.decode(digits.as_bytes()).ok());
+    random.is_some_and(|random| random.len() == TOKEN_BYTES)
 }
 
 /// A password for one who asked for none, without what is easily misread.
@@ -73,6 +81,11 @@ mod tests {
     #[test]
     fn tokens_are_never_the_same() {
         assert_ne!(join_token(), join_token());
+        assert_ne!(token(), token());
+        assert!(is_token(&token()));
+        for none in ["", "berth_", "berth_00", &join_token(), &format!("{}0", token())] {
+            assert!(!is_token(none), "{none}");
+        }
         assert_eq!(digest("").len(), 64);
     }
 }

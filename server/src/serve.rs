@@ -7,13 +7,11 @@ use crate::reach::ssh::{Ssh, SshSettings};
 use crate::reconcile::Visitor;
 use crate::seal::Seal;
 use crate::store::{self, CommitHook, Store};
-use crate::{api, reconcile, secret};
+use crate::{api, private, reconcile, secret};
 use anyhow::{Context, bail};
 use futures_util::future::{BoxFuture, join_all};
 use model::wire::{EnrolAnswer, EnrolRequest, SyncAnswer, SyncRequest};
 use provision::{Docker, Door, DoorError, Provider, Simulated};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,29 +121,16 @@ pub async fn serve(
 
 /// Says how to make the first account, and leaves a token for whoever does it from elsewhere. Returns its digest.
 fn invite(file: &Path) -> anyhow::Result<String> {
-    let token = secret::token();
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        private_folder(folder)?;
+    let token = private::line(file, &secret::token())?;
+    if !secret::is_token(&token) {
+        bail!("`{0}` holds no token: remove it (`rm {0}`), and start again", file.display());
     }
-    // Anew, lest it has somebody else's mode.
-    let _ = std::fs::remove_file(file);
-    let opened = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(file);
-    let written = opened.and_then(|mut open| open.write_all(format!("{token}\n").as_bytes()));
-    written.with_context(|| format!("cannot write `{}`", file.display()))?;
     tracing::warn!(
         token_file = %file.display(),
         "open: there is no account yet, and whoever is on this computer may do everything; `berth account create NAME \
          --admin` makes the first one and locks the door (from elsewhere: with the token in `token_file`)"
     );
     Ok(secret::digest(&token))
-}
-
-pub(crate) fn private_folder(folder: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the folder `{}`", folder.display()))
 }
 
 fn visitor(settings: VisitSettings) -> anyhow::Result<Visitor> {

@@ -221,11 +221,21 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for number in [0, 1] {
+                eprintln!("server {number} said last:\n{}", last(&self.log(number), 12));
+            }
+        }
         for child in self.servers.iter_mut().filter_map(|server| server.child.as_mut()) {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
+}
+
+fn last(log: &str, count: usize) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 fn free_port() -> u16 {
