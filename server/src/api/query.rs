@@ -17,8 +17,8 @@ pub(super) const WAITS: RangeInclusive<u32> = 0..=60;
 
 /// As many as a machine may have.
 const MOST_LABELS: usize = 32;
-/// Of one value, but for labels, which may come many in one, and keys.
-const LONGEST: usize = 1024;
+/// Characters of one value, but for labels, which may come many in one, and keys.
+pub(super) const LONGEST: usize = 1024;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query(Vec<(String, String)>);
@@ -142,7 +142,10 @@ fn pair(raw: &str) -> Result<(String, String), Fault> {
         (Some(name), Some(value))
             if !matches!(name.as_str(), "label" | "ssh_key") && value.chars().count() > LONGEST =>
         {
-            Err(Fault::field(&name, format!("the value of `{}` is too long", shown(&name))))
+            Err(Fault::field(
+                &name,
+                format!("the value of `{}` has more than {LONGEST} characters", shown(&name)),
+            ))
         }
         (Some(name), Some(value)) => Ok((name, value)),
         (Some(name), None) => {
