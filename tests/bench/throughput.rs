@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::Database;
+use tests::port::free_port;
 use tests::real::{binary, until};
 
 const CLIENTS: usize = 64;
@@ -67,18 +68,18 @@ struct Server {
 
 impl Server {
     async fn start(database: Database) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
         let folder = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(folder.path().join("api.log")).unwrap();
         let process = Command::new(binary("release", "berth-server"))
-            .args(["--listen", &free.to_string(), "--agent-listen", "unix:agent.sock"])
+            .args(["--listen", &address, "--agent-listen", "unix:agent.sock"])
             .args(["--database", &database.url(folder.path())])
             .current_dir(folder.path())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let server = Self { process, url: format!("http://{free}"), _folder: folder };
+        let server = Self { process, url: format!("http://{address}"), _folder: folder };
         let http = reqwest::Client::new();
         let get = async |path: &str| {
             let answer = http.get(format!("{}{path}", server.url)).send().await.ok()?;

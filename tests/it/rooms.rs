@@ -3,8 +3,8 @@
 use crate::on_both_databases;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
 use std::process::{Command, Output};
+use tests::port::free_ports;
 use tests::real::{RealFarm, binary, until};
 use tests::{Farm, ask};
 
@@ -104,9 +104,7 @@ fn variables(container: &Value) -> BTreeMap<String, String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn e2e_room_servers_are_run_as_the_environment_says() {
     let farm = RealFarm::start("debug").await;
-    // Free now, and two further ones most likely.
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().min(65_000);
-    let given = environment(port);
+    let given = environment(free_ports(3));
     what_is_missing_is_named_and_leaves_nothing(&farm, &given).await;
     let (one, two) = (named("room"), format!("{}-2", named("room")));
     let created = berth(&farm, &["room", "create"], &given);

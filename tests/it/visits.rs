@@ -5,6 +5,7 @@ use model::wire::{DurationText, ReservationCreate};
 use serde_json::{Value, json};
 use server::reach::ssh::HostKey;
 use std::process::Command;
+use tests::port::free_port;
 use tests::real::{By, RealFarm, ssh, until};
 use tests::sshd::{PASSWORD, Sshd, key_pair};
 
@@ -200,7 +201,7 @@ async fn a_bad_log_in_is_refused_by_field_and_registers_nothing() {
 async fn what_keeps_a_machine_from_being_reached_is_said() {
     let farm = RealFarm::start("debug").await;
     let sshd = Sshd::debian("");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = free_port();
     let known = sshd.host_key().to_string();
     let (good, wrong) =
         (json!({"password": PASSWORD, "host_key": known}), json!({"password": "x", "host_key": known}));

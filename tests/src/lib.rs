@@ -13,6 +13,7 @@ pub mod farm;
 pub mod inventory;
 pub mod law;
 pub mod look;
+pub mod port;
 pub mod real;
 pub mod sshd;
 pub mod yard;

@@ -1,5 +1,6 @@
 //! The real thing: the server's binary, the static agent, and containers.
 
+use crate::port::free_port;
 use model::wire::{Page, ReservationCreate, ReservationView, SeatView};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -31,11 +32,11 @@ impl RealFarm {
 
     /// With as many lines in its log.
     pub async fn start_telling(profile: &'static str, flags: &[&str], log: &'static str) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
         let folder = tempfile::tempdir().unwrap();
         let mut farm = Self {
             folder,
-            address: free.to_string(),
+            address,
             server: None,
             http: reqwest::Client::new(),
             owner: String::new(),

@@ -9,7 +9,6 @@ use model::wire::{MachineView, Page};
 use playbooks::FakeHost;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tests::container::now;
 use tests::database::Cluster;
+use tests::port::free_port;
 use tests::real::{agent_binary, binary, until};
 
 pub(super) struct Pair {
@@ -236,10 +236,6 @@ impl Drop for Pair {
 fn last(log: &str, count: usize) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Time as it passes.

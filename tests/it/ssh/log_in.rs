@@ -4,6 +4,7 @@ use super::{input, is_report, ssh};
 use server::reach::VisitError;
 use server::reach::ssh::{Auth, HostKey, Login, read_key};
 use std::fs;
+use tests::port::free_port;
 use tests::sshd::{PASSWORD, Sshd, key_pair, secret};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +97,7 @@ async fn what_cannot_be_reached_is_said() {
     let sshd = Sshd::debian("");
     let target = sshd.target();
     let ssh = ssh();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     for (host, port, expected) in [
         ("no-such-host.invalid", 22, "does not resolve"),
         ("169.254.169.254", 22, "a cloud's metadata"),

@@ -2,9 +2,9 @@
 
 use super::authority::Issued;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use tests::port::free_port;
 use tests::real::{binary, until};
 
 pub(super) struct Process {
@@ -109,8 +109,4 @@ fn write(folder: &Path, issued: &Issued) {
 
 fn log(folder: &Path) -> String {
     fs::read_to_string(folder.join("api.log")).unwrap_or_default()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
