@@ -1,7 +1,9 @@
 //! The HTTP bodies: the only serialised types of the API, shared by server, agent and CLI.
 
+mod agent;
 mod auth;
 
+pub use agent::{EnrolAnswer, EnrolRequest, SyncAnswer, SyncRequest, Visit};
 pub use auth::{
     AccountCreate, AccountPatch, AccountView, CouldLogIn, LoggedIn, Login, Me, TokenCreate, TokenCreated,
     TokenView,
@@ -11,14 +13,13 @@ use crate::cleaning::{CleaningStep, Refused, Residue};
 use crate::listing::{MediaServer, Probe};
 use crate::phase::Phase;
 use crate::pool::{AfterUse, Size};
-use crate::report::{EndsBy, Facts, Report};
+use crate::report::{EndsBy, Facts};
 use crate::reservation::OnFailure;
 use crate::service::Service;
-use crate::spec::Spec;
 use crate::ssh::{SshAccess, SshView};
 use crate::{
-    AccountName, AssignmentId, Epoch, Incarnation, Labels, MachineId, MachineName, PoolName, ReservationId,
-    UserName, duration,
+    AccountName, AssignmentId, Epoch, Labels, MachineId, MachineName, PoolName, ReservationId, UserName,
+    duration,
 };
 #[cfg(feature = "schema")]
 use crate::{
@@ -153,6 +154,21 @@ pub struct MachineView {
     /// Of a machine in state `listed`: whether it is up, and since when that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+}
+
+/// A machine that is visited over SSH is to get an agent of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MachineAdopt {
+    /// What the agent dials, as seen from the machine: `https://HOST:PORT`, `unix:/path/of/socket`, or
+    /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share).
+    #[cfg_attr(feature = "schema", schema(value_type = text::DialText))]
+    pub server: String,
+    /// The CA by which the agent knows an `https` server, in PEM; left out: those that the machine trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Certificates>))]
+    pub ca: Option<String>,
 }
 
 /// What taking one account away from a machine came to.
@@ -436,93 +452,4 @@ pub struct Health {
     pub now: Timestamp,
     /// Machines and reservations that have not converged for ten minutes.
     pub stuck: u32,
-}
-
-// --- agents
-
-/// An agent asks to be the machine its join token was made for. It keeps its credential and sends only the digest.
-#[derive(Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct EnrolRequest {
-    #[cfg_attr(feature = "schema", schema(value_type = text::Line))]
-    pub join_token: String,
-    /// SHA-256 of the agent's credential, in hex.
-    #[cfg_attr(feature = "schema", schema(value_type = text::Digest))]
-    pub credential_sha256: String,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct EnrolAnswer {
-    pub machine: MachineName,
-    pub incarnation: Incarnation,
-    pub epoch: Epoch,
-    /// It was visited until now: what its ledger knows of this database goes on, accounts and all.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub goes_on: bool,
-}
-
-/// Sent with the credential as bearer token: `berth_agent_…`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct SyncRequest {
-    pub incarnation: Incarnation,
-    /// Of one process of the agent, made when it starts.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schema(value_type = text::Session))]
-    pub session: String,
-    /// The newest one heard: an agent that can repeat it is alive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub challenge: Option<u64>,
-    #[serde(deserialize_with = "crate::object::needed")]
-    pub report: Report,
-}
-
-/// Comes when there is news, or after a while without. Status 410 instead: this machine is no longer wanted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct SyncAnswer {
-    /// The server's clock; the machine measures `not_after` against this.
-    pub now: Timestamp,
-    /// Absent: nothing newer than was reported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Spec>,
-    /// The server answers within so many seconds; wait a little longer than that for it.
-    pub hold: u32,
-    /// To be repeated in the next request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub challenge: Option<u64>,
-    /// Of the request's cleanings those that have ended: the agent may forget them, the server has them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kept: Vec<AssignmentId>,
-}
-
-/// What a visit brings to a machine without an agent of its own: standard input of `berth-agent once`, which answers
-/// with its report.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Visit {
-    /// The server's clock; the machine measures `not_after` against this.
-    pub now: Timestamp,
-    pub spec: Spec,
-    /// Cleanings that the server has: the machine may forget them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kept: Vec<AssignmentId>,
-}
-
-/// A machine that is visited over SSH is to get an agent of its own.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct MachineAdopt {
-    /// What the agent dials, as seen from the machine: `https://HOST:PORT`, `unix:/path/of/socket`, or
-    /// `http://127.0.0.1:PORT` (plain HTTP is for loopback only, so it takes a tunnel or a socket that both share).
-    #[cfg_attr(feature = "schema", schema(value_type = text::DialText))]
-    pub server: String,
-    /// The CA by which the agent knows an `https` server, in PEM; left out: those that the machine trusts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = Option<text::Certificates>))]
-    pub ca: Option<String>,
 }

@@ -1,16 +1,17 @@
-//! Accounts of those who ask for machines, and their tokens.
+//! Accounts of those who ask for machines.
 
 use super::event::{About, record};
 use super::reservation::end;
 use super::row::{json, micros, readable, text, time, time_option, to_json};
-use super::schema::{account, reservation, token};
+use super::schema::{account, reservation};
+use super::token::revoke;
 use super::{Conn, Failure, Store};
 use diesel::dsl::max;
 use diesel::prelude::*;
 use model::account::SshKey;
-use model::auth::{Account, Email, Quota, Role, Scope, Token, TokenKind};
+use model::auth::{Account, Email, Quota, Role, TokenKind};
 use model::reservation::{EndedBy, Reservation};
-use model::{AccountId, AccountName, Timestamp, TokenId};
+use model::{AccountId, AccountName, Timestamp};
 
 /// Before the bcrypt hash of a SHA-1 digest, for accounts of whose password nothing else was told.
 pub const OF_DIGEST: &str = "sha1:";
@@ -42,17 +43,9 @@ pub struct AccountChange {
     pub quota: Option<Quota>,
 }
 
-pub struct NewToken {
-    pub digest: String,
-    pub kind: TokenKind,
-    pub name: String,
-    pub scope: Scope,
-    pub expires_at: Timestamp,
-}
-
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = account)]
-struct AccountRow {
+pub(super) struct AccountRow {
     id: String,
     name: String,
     email: Option<String>,
@@ -65,21 +58,6 @@ struct AccountRow {
     deleted_at: Option<i64>,
     number: i64,
     full_name: Option<String>,
-}
-
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
-#[diesel(table_name = token)]
-struct TokenRow {
-    id: String,
-    account_id: String,
-    digest: String,
-    kind: String,
-    name: String,
-    scope: String,
-    created_at: i64,
-    expires_at: i64,
-    last_used_at: Option<i64>,
-    revoked_at: Option<i64>,
 }
 
 impl Store {
@@ -269,109 +247,6 @@ impl Store {
         })
         .await
     }
-
-    // --- tokens
-
-    pub async fn token_create(&self, of: AccountId, new: NewToken, now: Timestamp) -> Result<Token, Failure> {
-        self.write(move |conn| {
-            let row = TokenRow {
-                id: TokenId::new(now).to_string(),
-                account_id: of.to_string(),
-                digest: new.digest,
-                kind: new.kind.name().to_owned(),
-                name: new.name,
-                scope: to_json(&new.scope)?,
-                created_at: micros(now),
-                expires_at: micros(new.expires_at),
-                last_used_at: None,
-                revoked_at: None,
-            };
-            let name: String = account::table
-                .find(&row.account_id)
-                .filter(account::deleted_at.is_null())
-                .select(account::name)
-                .first(conn)
-                .optional()?
-                .ok_or_else(|| Failure::NotFound("this account was deleted".to_owned()))?;
-            diesel::insert_into(token::table).values(&row).execute(conn)?;
-            let (kind, detail) = match new.kind {
-                TokenKind::Api => ("token.created", format!("{name}: {}", row.name)),
-                TokenKind::Login | TokenKind::Session => ("account.logged_in", name),
-            };
-            note(now, kind, &detail);
-            row.into_token()
-        })
-        .await
-    }
-
-    /// Those that are good for something, the newest first.
-    pub async fn token_list(&self, of: AccountId, now: Timestamp) -> Result<Vec<Token>, Failure> {
-        self.read(move |conn| {
-            let rows: Vec<TokenRow> = token::table
-                .filter(token::account_id.eq(of.to_string()).and(token::revoked_at.is_null()))
-                .filter(token::expires_at.gt(micros(now)))
-                .order(token::id.desc())
-                .select(TokenRow::as_select())
-                .load(conn)?;
-            Ok(readable(rows.into_iter().map(TokenRow::into_token)))
-        })
-        .await
-    }
-
-    /// Ends one; of this account only, if one is named. A second time changes nothing.
-    pub async fn token_revoke(
-        &self,
-        id: TokenId,
-        of: Option<AccountId>,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        self.write(move |conn| {
-            let row: Option<TokenRow> =
-                token::table.find(id.to_string()).select(TokenRow::as_select()).first(conn).optional()?;
-            let row = row.filter(|row| of.is_none_or(|of| row.account_id == of.to_string()));
-            let missing =
-                || Failure::NotFound("there is no such token; GET /v1/tokens lists yours".to_owned());
-            let row = row.ok_or_else(missing)?;
-            if row.revoked_at.is_none() {
-                diesel::update(token::table.find(&row.id))
-                    .set(token::revoked_at.eq(micros(now)))
-                    .execute(conn)?;
-                note(now, "token.revoked", &row.name);
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Whose credential this is, if it is any good now.
-    pub async fn credential(
-        &self,
-        digest: String,
-        now: Timestamp,
-    ) -> Result<Option<(Account, Token)>, Failure> {
-        self.read(move |conn| {
-            let found: Option<(TokenRow, AccountRow)> = token::table
-                .inner_join(account::table)
-                .filter(token::digest.eq(digest).and(token::revoked_at.is_null()))
-                .filter(token::expires_at.gt(micros(now)))
-                .filter(account::deleted_at.is_null().and(account::disabled_at.is_null()))
-                .select((TokenRow::as_select(), AccountRow::as_select()))
-                .first(conn)
-                .optional()?;
-            found.map(|(token, account)| Ok((account.into_account()?, token.into_token()?))).transpose()
-        })
-        .await
-    }
-
-    pub async fn token_used(&self, id: TokenId, now: Timestamp) -> Result<(), Failure> {
-        self.write(move |conn| {
-            diesel::update(token::table.find(id.to_string()))
-                .set(token::last_used_at.eq(micros(now)))
-                .execute(conn)?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 fn has_accounts(conn: &mut Conn) -> Result<bool, Failure> {
@@ -439,17 +314,6 @@ fn refuse_last_admin(conn: &mut Conn, row: &AccountRow) -> Result<(), Failure> {
     Err(Failure::Conflict(format!("`{}` is the last admin: make another one first", row.name)))
 }
 
-fn revoke(conn: &mut Conn, of: &str, kinds: &[TokenKind], now: Timestamp) -> QueryResult<()> {
-    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-    diesel::update(
-        token::table
-            .filter(token::account_id.eq(of).and(token::revoked_at.is_null()).and(token::kind.eq_any(kinds))),
-    )
-    .set(token::revoked_at.eq(micros(now)))
-    .execute(conn)
-    .map(|_| ())
-}
-
 fn put(conn: &mut Conn, row: &AccountRow) -> QueryResult<()> {
     diesel::update(account::table.find(&row.id))
         .set((
@@ -482,7 +346,7 @@ fn differences(before: &AccountRow, after: &AccountRow) -> Vec<String> {
     role.into_iter().chain(enabled).chain(others).collect()
 }
 
-fn note(now: Timestamp, kind: &str, detail: &str) {
+pub(super) fn note(now: Timestamp, kind: &str, detail: &str) {
     record(now, kind, About { detail, ..About::default() });
 }
 
@@ -509,7 +373,7 @@ impl Known {
 }
 
 impl AccountRow {
-    fn into_account(self) -> Result<Account, Failure> {
+    pub(super) fn into_account(self) -> Result<Account, Failure> {
         Ok(Account {
             id: text("account.id", &self.id)?,
             name: text("account.name", &self.name)?,
@@ -521,20 +385,6 @@ impl AccountRow {
             quota: json("account.quota", &self.quota)?,
             created_at: time(self.created_at)?,
             disabled_at: time_option(self.disabled_at)?,
-        })
-    }
-}
-
-impl TokenRow {
-    fn into_token(self) -> Result<Token, Failure> {
-        Ok(Token {
-            id: text("token.id", &self.id)?,
-            name: self.name,
-            kind: text("token.kind", &self.kind)?,
-            scope: json("token.scope", &self.scope)?,
-            created_at: time(self.created_at)?,
-            expires_at: time(self.expires_at)?,
-            last_used_at: time_option(self.last_used_at)?,
         })
     }
 }

@@ -26,9 +26,10 @@ mod schema;
 mod silence;
 mod sql;
 mod ssh;
+mod token;
 mod writer;
 
-pub use account::{AccountChange, Known, NewAccount, NewToken, OF_DIGEST};
+pub use account::{AccountChange, Known, NewAccount, OF_DIGEST};
 pub use backup::{Copied, backup};
 pub use claim::{Claim, Thing};
 pub(crate) use connection::Conn;
@@ -45,6 +46,7 @@ pub use restore::{Restored, restore};
 pub use row::StoredAccount;
 pub use silence::Silence;
 pub use ssh::{Access, HostKeyChange, Itinerary, NewAccess};
+pub use token::NewToken;
 pub use writer::{CommitHook, CommitSide};
 
 use diesel::prelude::*;
