@@ -166,7 +166,7 @@ pub enum Step {
     Forget(MachineId),
 }
 
-/// Compares. `members` come in the order they were made in, `listed` from one complete answer of the provider.
+/// Compares. Of `members` the last go first, but services that are not up before all others; `listed` comes from one complete answer of the provider.
 pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) -> Vec<Step> {
     let existing: HashSet<MachineId> = listed.iter().map(|machine| machine.id).collect();
     let known: HashSet<MachineId> = members.iter().map(|member| member.id).collect();
@@ -176,12 +176,18 @@ pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) ->
     let lost = steps.iter().filter(|step| matches!(step, Step::Lost(_))).count();
     let count = staying().count() - lost;
     let surplus = count.saturating_sub(size as usize);
-    let idle = |cordoned| {
-        let idle = move |member: &&Member| !member.held && member.cordoned == cordoned;
+    let idle = |cordoned, up| {
+        let idle = move |member: &&Member| {
+            !member.held && member.cordoned == cordoned && (member.up == Some(true)) == up
+        };
         staying().rev().filter(idle).filter(|member| !steps.contains(&Step::Lost(member.id)))
     };
-    let retire: Vec<_> =
-        idle(false).chain(idle(true)).take(surplus).map(|member| Step::Retire(member.id)).collect();
+    let retire: Vec<_> = [(false, false), (false, true), (true, false), (true, true)]
+        .into_iter()
+        .flat_map(|(cordoned, up)| idle(cordoned, up))
+        .take(surplus)
+        .map(|member| Step::Retire(member.id))
+        .collect();
     steps.retain(|step| !matches!(step, Step::Create(id) if retire.contains(&Step::Retire(*id))));
     steps.extend(retire);
     let missing = (size as usize).saturating_sub(count);
@@ -243,6 +249,17 @@ mod tests {
         let [first, second, third] = [0, 1, 2].map(|number: usize| Step::Retire(members[number].id));
         assert_eq!(plan(2, &members, &listed, at(1000)), std::slice::from_ref(&second));
         assert_eq!(plan(0, &members, &listed, at(1000)), [second, first, third]);
+    }
+
+    #[test]
+    fn a_service_that_never_came_up_goes_first() {
+        let mut members = [(); 3].map(|()| member(false, false, false));
+        (members[0].up, members[2].up) = (Some(true), Some(true));
+        let listed: Vec<_> =
+            members.iter().map(|m| Listed { id: m.id, created_at: at(0), running: true }).collect();
+        assert_eq!(plan(2, &members, &listed, at(1000)), [Step::Retire(members[1].id)]);
+        let all = [1, 2, 0].map(|number: usize| Step::Retire(members[number].id));
+        assert_eq!(plan(0, &members, &listed, at(1000)), all);
     }
 
     #[test]

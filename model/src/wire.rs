@@ -356,6 +356,10 @@ pub struct PoolPut {
     /// How many machines there should be.
     #[cfg_attr(feature = "schema", schema(maximum = 10000))]
     pub size: u32,
+    /// Refused with 409 unless its `size` is this now, or 0 if there is no such pool: for whoever counts on what they saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(maximum = 10000))]
+    pub was: Option<u32>,
     #[serde(default)]
     pub labels: Labels,
     /// Where accounts get their UIDs from: a range such as `20000-60000`, counted by each machine for itself, or

@@ -107,10 +107,16 @@ async fn e2e_room_servers_are_run_as_the_environment_says() {
     let given = environment(free_ports(3));
     what_is_missing_is_named_and_leaves_nothing(&farm, &given).await;
     let (one, two) = (named("room"), format!("{}-2", named("room")));
-    let created = berth(&farm, &["room", "create"], &given);
-    assert!(created.status.success() && said(&created).contains(&format!("{one} is up")), "{created:?}");
-    let second = berth(&farm, &["room", "create"], &given);
-    assert!(second.status.success() && said(&second).contains(&two), "{second:?}");
+    // At once, and each is told of its own.
+    let create = || berth(&farm, &["room", "create"], &given);
+    let (created, second) = std::thread::scope(|scope| {
+        let [one, other] = [(); 2].map(|()| scope.spawn(create));
+        (one.join().unwrap(), other.join().unwrap())
+    });
+    assert!(created.status.success() && second.status.success(), "{created:?} {second:?}");
+    let mut names = [&created, &second].map(|of| said(of).split(" is up").next().unwrap().to_owned());
+    names.sort();
+    assert_eq!(names, [one.clone(), two.clone()]);
     let rooms = [&one, &two].map(|name| inspected(name).unwrap());
     the_engine_runs_what_was_asked_for(&rooms, &given);
     let tokens = rooms.each_ref().map(|room| variables(room)["TOKEN"].clone());

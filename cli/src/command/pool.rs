@@ -89,6 +89,7 @@ impl Set {
         let provider = self.provider.clone().or_else(|| have.map(|pool| pool.provider.clone()));
         let size = self.size.or_else(|| have.map(|pool| pool.size));
         Ok(PoolPut {
+            was: Some(have.map_or(0, |have| have.size)),
             provider: provider.ok_or_else(|| missing("provider"))?,
             image: self.image.clone().or_else(|| have.map(|pool| pool.image.clone())).unwrap_or_default(),
             size: size.ok_or_else(|| missing("size"))?,

@@ -47,22 +47,14 @@ impl Command {
 }
 
 async fn create(session: &Session, wanted: Wanted) -> Result<()> {
-    let Wanted { name, image, service } = wanted;
-    let have = pool::existing(session, &name).await?;
-    let size = have.as_ref().map_or(0, |pool| pool.size);
-    // What there is stays as it was if this comes to nothing.
-    let former = match have.as_ref().and_then(|pool| Some((&pool.image, pool.service.clone()?))) {
-        Some((image, service)) => put(image, service, size),
-        None => put(&image, service.clone(), 0),
-    };
-    let before: Vec<_> = rooms(session, &name).await?.into_iter().map(|room| room.id).collect();
-    session.client.pool_put(&name, &put(&image, service, size + 1)).await?;
-    let room = match until_up(session, &name, |room| !before.contains(&room.id)).await {
+    let before = want_one_more(session, &wanted).await?;
+    let name = &wanted.name;
+    let is_new = |room: &MachineView| !before.rooms.iter().any(|known| known.id == room.id);
+    let room = match until_up(session, name, is_new).await {
         Ok(room) => room,
         Err(why) => {
-            let undone = session.client.pool_put(&name, &former).await;
-            return match undone {
-                Ok(_) => Err(why),
+            return match want_one_fewer(session, &wanted, before.pool).await {
+                Ok(()) => Err(why),
                 Err(error) => Err(why.context(format!("what there was could not be restored ({error})"))),
             };
         }
@@ -72,6 +64,70 @@ async fn create(session: &Session, wanted: Wanted) -> Result<()> {
         format!("{} is up at {}", got.name, super::reservation::address(&got.host, got.port))
     };
     Ok(session.show(&answer, |got| table::clean(&words(got)))?)
+}
+
+/// What there was before.
+struct Before {
+    pool: Option<PoolView>,
+    rooms: Vec<MachineView>,
+}
+
+/// Whoever does the same at this moment goes first, or after us: which container is whose shows in what was there before.
+async fn want_one_more(session: &Session, wanted: &Wanted) -> Result<Before> {
+    let Wanted { name, image, service } = wanted;
+    for _ in 0..MOST_LOOKS {
+        let pool = pool::existing(session, name).await?.map(|answer| answer.body);
+        let (size, is_troubled) =
+            pool.as_ref().map_or((0, false), |pool| (pool.size, pool.problem.is_some()));
+        let rooms = rooms(session, name).await?;
+        // Somebody else's is about to be made.
+        if rooms.len() < size as usize && !is_troubled {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        let one_more = PoolPut { was: Some(size), ..put(image, service.clone(), size + 1) };
+        match session.client.pool_put(name, &one_more).await {
+            Ok(_) => return Ok(Before { pool, rooms }),
+            Err(error) if !has_another_size(session, name, size, &error).await? => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+    bail!("others make room servers of `{name}` all the time; try again")
+}
+
+/// One that never came up is the first to go. What there was stays as it was, unless somebody has changed it since.
+async fn want_one_fewer(session: &Session, wanted: &Wanted, before: Option<PoolView>) -> Result<(), Error> {
+    let Wanted { name, image, service } = wanted;
+    let former_size = before.as_ref().map_or(0, |pool| pool.size);
+    let former = before.and_then(|pool| Some((pool.image, pool.service?)));
+    loop {
+        let pool = session.client.pool_get(name).await?.body;
+        let size = pool.size.saturating_sub(1);
+        let (image, service) = match (pool.service, &former) {
+            (Some(service), _) if size != former_size => (pool.image, service),
+            (_, Some(former)) => former.clone(),
+            (_, None) => (image.clone(), service.clone()),
+        };
+        let one_fewer = PoolPut { was: Some(pool.size), ..put(&image, service, size) };
+        match session.client.pool_put(name, &one_fewer).await {
+            Ok(_) => return Ok(()),
+            Err(error) if !has_another_size(session, name, pool.size, &error).await? => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether that is why it was refused.
+async fn has_another_size(
+    session: &Session,
+    name: &PoolName,
+    size: u32,
+    error: &Error,
+) -> Result<bool, Error> {
+    if error.status() != Some(409) {
+        return Ok(false);
+    }
+    Ok(pool::existing(session, name).await?.map_or(0, |pool| pool.size) != size)
 }
 
 fn put(image: &str, service: Service, size: u32) -> PoolPut {

@@ -61,7 +61,14 @@ impl Desk {
             home: None,
             problem: None,
         };
-        let pool = self.store.pool_put(wanted, self.hub().clock.now()).await?;
+        let pool = self.store.pool_put(wanted, body.was, self.hub().clock.now()).await?;
+        self.hub().pools.changed();
+        self.pool_view(pool).await
+    }
+
+    /// Wants another number of machines; what else is wanted stays.
+    pub async fn pool_resize(&self, name: &str, size: u32) -> Result<PoolView, Refusal> {
+        let pool = self.store.pool_resize(pool_name(name)?, size, self.hub().clock.now()).await?;
         self.hub().pools.changed();
         self.pool_view(pool).await
     }

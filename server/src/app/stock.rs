@@ -23,13 +23,14 @@ pub struct Stock {
 }
 
 impl Desk {
-    /// In the order of their names. What nobody could get is shown to those alone who look after all.
+    /// Machines to lend, in the order of their names. What nobody could get is shown to those alone who look after all.
     pub async fn stock_list(&self) -> Result<Vec<Stock>, Refusal> {
         let (now, ttl) = (self.now(), self.store.ttl());
         let machines = self.app.every_machine().await?;
         let offered = self.offered(&machines).await?;
         let holders = self.holders().await?;
-        let stock = machines.into_iter().map(|machine| {
+        let lent = machines.into_iter().filter(|machine| machine.listing.is_none());
+        let stock = lent.map(|machine| {
             let state = machine_state(&machine, now, ttl);
             let holding = machine.holding.as_ref().filter(|holding| !holding.is_leaving(now));
             Stock {

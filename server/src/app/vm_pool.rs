@@ -2,10 +2,11 @@
 
 use super::{App, Desk, Refusal};
 use jiff::SignedDuration;
-use model::MachineId;
+use model::auth::Usage;
 use model::duration::LONGEST;
 use model::pool::Size;
 use model::wire::{MachinePatch, MachineView, PoolPut, PoolView, ReservationView};
+use model::{MachineId, MachineName};
 
 pub const VM_POOL: &str = "vmpool";
 /// Its clients ask for machines as soon as they have asked for a pool.
@@ -53,10 +54,15 @@ impl Desk {
 
     /// Wants so many from now on; answers when they are there, or when that takes too long.
     pub async fn vm_pool_set(&self, size: u32) -> Result<PoolView, Refusal> {
-        let VmPool { provider, image, .. } = self.app.vm_pool().clone();
-        let sizes = self.app.vm_pool().sizes();
-        let wanted = PoolPut { provider, image, size, sizes, ..PoolPut::default() };
-        let mut pool = self.pool_put(VM_POOL, wanted).await?;
+        let mut pool = match self.vm_pool().await? {
+            // What else was set of it stays.
+            Some(pool) if pool.size > 0 => self.pool_resize(VM_POOL, size).await?,
+            Some(_) | None => {
+                let VmPool { provider, image, .. } = self.app.vm_pool().clone();
+                let sizes = self.app.vm_pool().sizes();
+                self.pool_put(VM_POOL, PoolPut { provider, image, size, sizes, ..PoolPut::default() }).await?
+            }
+        };
         let until = self.now() + WAIT;
         while !is_settled(&pool) && self.now() < until {
             self.hub().clock.sleep_until(self.now() + GLANCE).await;
@@ -78,7 +84,12 @@ impl Desk {
 
     /// Gives back a VM of one's own. It is set apart first, so that nobody gets it before somebody has looked at it; the
     /// answer comes when nothing of its account is left, or the wait is over.
-    pub async fn vm_check_in(&self, of: &ReservationView, wait: u32) -> Result<(), Refusal> {
+    pub async fn vm_check_in(
+        &self,
+        vm: &MachineName,
+        of: &ReservationView,
+        wait: u32,
+    ) -> Result<(), Refusal> {
         let own = self.caller.account.as_ref().map(|account| account.id);
         let found = self.store.reservation_get(of.id).await?;
         if own.is_none() || found.owner.as_ref().map(|owner| owner.id) != own {
@@ -91,6 +102,9 @@ impl Desk {
                 of.id
             )));
         };
+        if seat.machine_name != *vm {
+            return Err(Refusal::Conflict("another machine has taken its place: look again".to_owned()));
+        }
         let apart = MachinePatch { cordoned: Some(true), ..MachinePatch::default() };
         self.machine_patch(seat.machine_name.as_str(), apart).await?;
         self.reservation_release(&of.id.to_string(), Some(wait)).await.map(drop)
@@ -111,14 +125,18 @@ impl Desk {
         Ok(vms)
     }
 
-    /// For how many minutes whoever asks may have a VM.
-    pub fn longest_minutes(&self) -> i64 {
+    /// For how many minutes whoever asks may have a VM: its clients cannot say.
+    pub async fn longest_minutes(&self) -> Result<i64, Refusal> {
         let quota = self.limits().unwrap_or_default();
-        let hours = [quota.longest_hours, quota.hours_per_week].into_iter().flatten().min();
+        let used = match &self.caller.account {
+            Some(own) => self.store.usage(own.id, self.now()).await?,
+            None => Usage::default(),
+        };
+        let of_week = quota.hours_per_week.map(|hours| i64::from(hours) * 60 - minutes_begun(used.spent));
+        let at_once = quota.longest_hours.map(|hours| i64::from(hours) * 60);
         let of_token = self.caller.scope.longest.map(|longest| longest.as_mins());
         let longest = (LONGEST.as_secs() / 60) as i64;
-        let all = [hours.map(|hours| i64::from(hours) * 60), of_token];
-        all.into_iter().flatten().fold(longest, i64::min).max(1)
+        Ok([of_week, at_once, of_token].into_iter().flatten().fold(longest, i64::min).max(1))
     }
 }
 
@@ -127,6 +145,10 @@ impl App {
     pub async fn is_numbered(&self, number: i64) -> Result<bool, Refusal> {
         Ok(self.hub().store.account_numbered(number).await?.is_some())
     }
+}
+
+fn minutes_begun(lasts: SignedDuration) -> i64 {
+    lasts.as_mins() + i64::from(lasts.as_secs() % 60 > 0 || lasts.subsec_nanos() > 0)
 }
 
 /// `vmpool-7` is 7.

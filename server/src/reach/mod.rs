@@ -1,5 +1,6 @@
 //! Ways to a machine.
 
+mod address;
 mod agent;
 pub mod probe;
 pub mod ssh;

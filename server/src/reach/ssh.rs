@@ -6,7 +6,6 @@
 //! Each machine has at most one connection, kept for its next visit. It lives as long as something holds it: dropping a
 //! `Connection` ends it, whatever the other side does.
 
-mod address;
 mod agent;
 mod connection;
 mod door;
@@ -20,6 +19,7 @@ pub use agent::AgentFileError;
 pub use error::{Phase, SudoRefusal, VisitError};
 pub use key::{HostKey, KeyError, LONGEST_KEY, PrivateKey, read_key};
 
+use super::address;
 use agent::{AgentFiles, Asked, Belief};
 use connection::{Connection, Way};
 use exec::Output;
@@ -158,8 +158,11 @@ impl Ssh {
 
     /// Whether this is an address where nobody visits. Of a name that is seen when it is resolved.
     pub fn forbids(&self, host: &str) -> bool {
-        let allow_link_local = self.0.way.allow_link_local;
-        host.parse().is_ok_and(|address| address::is_forbidden(address, allow_link_local))
+        host.parse().is_ok_and(|address| address::is_forbidden(address, self.allows_link_local()))
+    }
+
+    pub fn allows_link_local(&self) -> bool {
+        self.0.way.allow_link_local
     }
 
     /// Drops a kept connection, because the machine is retired or its log-in changed. A visit that is under way ends in

@@ -66,9 +66,10 @@ async fn look(hub: &Hub, round: Round) -> Result<(), Failure> {
     }
     let Some(claim) = hub.store.claim_take(Thing::Probes).await? else { return Ok(()) };
     let store = hub.store.under(&claim);
+    let allow_link_local = hub.visitor().is_some_and(|visitor| visitor.ssh.allows_link_local());
     let mut looks = futures_util::stream::iter(due)
         .map(async |machine| {
-            let up = probe::is_up(&machine.host, machine.port).await;
+            let up = probe::is_up(&machine.host, machine.port, allow_link_local).await;
             (machine, up)
         })
         .buffer_unordered(ABREAST);

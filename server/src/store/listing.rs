@@ -100,16 +100,19 @@ fn find(conn: &mut Conn, ip: &str) -> QueryResult<Option<MachineRow>> {
         .optional()
 }
 
-/// That of its address, with a part of the address's digest where another machine is called so.
+/// That of its address, with a part of a digest where another machine is called so, whatever that is.
 fn free_name(conn: &mut Conn, server: &MediaServer) -> Result<MachineName, Failure> {
     let name = server.machine_name();
-    let namesakes: i64 = machine::table
-        .filter(machine::name.eq(&name).and(machine::gone_at.is_null()))
-        .count()
-        .get_result(conn)?;
-    let name = match namesakes {
-        0 => name,
-        _ => format!("{name}-{}", &secret::digest(&server.ip)[..8]),
-    };
-    text("machine.name", &name)
+    let mut free = name.clone();
+    let mut digest = secret::digest(&server.ip);
+    while is_taken(conn, &free)? {
+        free = format!("{name}-{}", &digest[..8]);
+        digest = secret::digest(&digest);
+    }
+    text("machine.name", &free)
+}
+
+fn is_taken(conn: &mut Conn, name: &str) -> QueryResult<bool> {
+    let of_name = machine::table.filter(machine::name.eq(name).and(machine::gone_at.is_null()));
+    Ok(of_name.count().get_result::<i64>(conn)? > 0)
 }

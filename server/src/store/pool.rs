@@ -38,8 +38,10 @@ pub(crate) const SIZE: &str = "size";
 
 impl Store {
     /// Sets what is wanted of a pool, and makes it when there is none of that name.
-    pub async fn pool_put(&self, wanted: Pool, now: Timestamp) -> Result<Pool, Failure> {
+    /// Nothing is changed if it `was` of another size.
+    pub async fn pool_put(&self, wanted: Pool, was: Option<u32>, now: Timestamp) -> Result<Pool, Failure> {
         self.write(move |conn| {
+            refuse_other_size(conn, &wanted.name, was)?;
             let values = (
                 pool::provider.eq(&wanted.provider),
                 pool::image.eq(&wanted.image),
@@ -65,6 +67,29 @@ impl Store {
             let detail = format!("{}: {} of {}", wanted.name, wanted.size, wanted.provider);
             record(now, "pool.set", About { detail: &detail, ..About::default() });
             find(conn, &wanted.name)
+        })
+        .await
+    }
+
+    /// Sets how many machines are wanted: no fewer than somebody has, or keeps back, or none at all, once they are through.
+    pub async fn pool_resize(&self, name: PoolName, size: u32, now: Timestamp) -> Result<Pool, Failure> {
+        self.write(move |conn| {
+            let found = find(conn, &name)?;
+            let staying = members(conn, &name)?.into_iter().filter(|member| !member.retired);
+            let used = staying.filter(|member| member.held || member.cordoned).count();
+            if size > 0 && used > size as usize {
+                return Err(Failure::Conflict(format!("{used} machines of pool `{name}` are in use")));
+            }
+            diesel::update(pool::table.find(name.as_str()))
+                .set((
+                    pool::size.eq(i64::from(size)),
+                    pool::spare.eq(i64::from(found.spare.min(size))),
+                    pool::problem.eq(None::<String>),
+                ))
+                .execute(conn)?;
+            let detail = format!("{name}: {size} of {}", found.provider);
+            record(now, "pool.set", About { detail: &detail, ..About::default() });
+            find(conn, &name)
         })
         .await
     }
@@ -120,7 +145,7 @@ impl Store {
         .await
     }
 
-    /// The pool's machines that are not gone, in the order they were made in: all of them, since one left out would
+    /// The pool's machines that are not gone, in the order of their numbers: all of them, since one left out would
     /// pass for a stranger's and be destroyed.
     pub async fn pool_members(&self, name: PoolName) -> Result<Vec<Member>, Failure> {
         self.read(move |conn| members(conn, &name)).await
@@ -148,6 +173,17 @@ impl Store {
             Ok(())
         })
         .await
+    }
+}
+
+fn refuse_other_size(conn: &mut Conn, name: &PoolName, was: Option<u32>) -> Result<(), Failure> {
+    let Some(was) = was else { return Ok(()) };
+    let size: Option<i64> = pool::table.find(name.as_str()).select(pool::size).first(conn).optional()?;
+    match size.unwrap_or_default() {
+        size if size == i64::from(was) => Ok(()),
+        size => {
+            Err(Failure::Conflict(format!("pool `{name}` has another `size` by now, {size}: look again")))
+        }
     }
 }
 
@@ -197,10 +233,9 @@ fn new_member(wanted: &Pool, name: &str, number: u32) -> Result<NewMachine, Fail
 fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
     let of_pool = machine::pool.eq(name.as_str()).and(machine::gone_at.is_null());
     let seats = seats(conn, name)?;
-    type Row = (String, Option<i64>, Option<String>, Option<String>, Option<i64>, Option<String>);
-    let rows: Vec<Row> = machine::table
+    type Row = (String, Option<i64>, Option<String>, Option<String>, Option<i64>, Option<String>, String);
+    let mut rows: Vec<Row> = machine::table
         .filter(of_pool)
-        .order(machine::id)
         .select((
             machine::id,
             machine::retired_at,
@@ -208,10 +243,12 @@ fn members(conn: &mut Conn, name: &PoolName) -> Result<Vec<Member>, Failure> {
             machine::quarantined,
             machine::cordoned_at,
             machine::listing,
+            machine::name,
         ))
         .load(conn)?;
+    rows.sort_by(|(.., one), (.., other)| (one.len(), one).cmp(&(other.len(), other)));
     rows.into_iter()
-        .map(|(id, retired_at, incarnation, quarantined, cordoned_at, listing)| {
+        .map(|(id, retired_at, incarnation, quarantined, cordoned_at, listing, _)| {
             let listing: Option<Listing> = listing.map(|text| json("machine.listing", &text)).transpose()?;
             // Somebody may be on it whom the backup does not know.
             let is_restored = quarantined.as_deref() == Some(Quarantine::Restored.name());

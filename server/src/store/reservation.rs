@@ -104,6 +104,11 @@ impl Store {
         .await
     }
 
+    /// What an account has, and has had of late.
+    pub async fn usage(&self, of: AccountId, now: Timestamp) -> Result<Usage, Failure> {
+        self.read(move |conn| usage(conn, of, now)).await
+    }
+
     pub async fn reservation_get(&self, id: ReservationId) -> Result<Reservation, Failure> {
         self.read(move |conn| load(conn, &id.to_string())).await
     }

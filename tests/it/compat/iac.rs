@@ -300,6 +300,8 @@ async fn machines_are_made_changed_and_deleted(mut farm: Farm) {
 async fn what_a_pool_keeps_back_is_spare(mut farm: Farm) {
     farm.lock().await;
     farm.pool("lab", 2, json!({"spare": 1})).await;
+    let available = farm.get("/available").await;
+    assert_eq!(available["available"].as_array().unwrap().len(), 1, "nor does the original's list offer it");
     let alice = user(&farm, "alice").await;
     let list = farm.get("/iac/machines").await;
     let spare: Vec<_> = list.as_array().unwrap().iter().filter(|row| row["spare_pool"] == true).collect();

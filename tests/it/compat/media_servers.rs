@@ -12,6 +12,7 @@ on_both_databases!(
     with_accounts_it_asks_who_one_is,
     servers_are_looked_at_and_never_lent,
     what_is_deleted_may_be_listed_again,
+    a_server_finds_a_name,
 );
 
 const PASSWORD: &str = "a horse, a battery";
@@ -189,6 +190,15 @@ async fn servers_are_looked_at_and_never_lent(mut farm: Farm) {
     assert_eq!(machine["labels"], json!({"country": "GB", "region": "London-W1", "type": "SFU"}));
     assert_eq!(machine["media_server"], server(&open.to_string()));
 
+    let (_, lent) = sent(&farm, None, &Method::GET, "/iac/machines", &Value::Null).await;
+    assert!(lent.contains("m1") && !lent.contains("999.1.1.1"), "those to lend: {lent}");
+    register(&farm, "169.254.169.254:80").await;
+    let metadata = async || probe(&farm, "169.254.169.254-80").await["up"] == false;
+    farm.until("nobody looks at a cloud's secrets", metadata).await;
+    let (status, _) =
+        sent(&farm, None, &Method::DELETE, "/server/delete", &server("169.254.169.254:80")).await;
+    assert_eq!(status, 200);
+
     // Who refuses a connection is up; and nothing has changed, so that nothing is written.
     drop(listener);
     let since = probe(&farm, &name).await["since"].clone();
@@ -197,7 +207,7 @@ async fn servers_are_looked_at_and_never_lent(mut farm: Farm) {
     farm.until("a round has been made", async || probe(&farm, "998.1.1.1").await["up"] == false).await;
     assert_eq!(probe(&farm, &name).await, json!({"up": true, "since": since}));
     let events = async |kind: &str| farm.events(kind).await.len();
-    assert_eq!((events("machine.up").await, events("machine.down").await), (1, 2));
+    assert_eq!((events("machine.up").await, events("machine.down").await), (1, 3));
 
     // It moves to where nobody is.
     let moved = farm.http.patch(format!("{}/v1/machines/{name}", farm.url()));
@@ -205,7 +215,7 @@ async fn servers_are_looked_at_and_never_lent(mut farm: Farm) {
     farm.clock.advance(Duration::from_secs(31));
     farm.until("it is down", async || probe(&farm, &name).await["up"] == false).await;
     assert_ne!(probe(&farm, &name).await["since"], since);
-    assert_eq!(events("machine.down").await, 3);
+    assert_eq!(events("machine.down").await, 4);
 
     let available = farm.get("/v1/availability").await;
     let counts = ["/total", "/free", "/states/listed"].map(|at| available.pointer(at).unwrap().clone());
@@ -239,4 +249,27 @@ async fn what_is_deleted_may_be_listed_again(farm: Farm) {
     assert!(retired.status().is_success());
     farm.until("it has gone", async || farm.machine_views().await.len() == 2).await;
     assert_eq!(farm.get("/server/getAll").await["payload"].as_array().unwrap().len(), 2);
+}
+
+/// Whatever other machines are called.
+async fn a_server_finds_a_name(farm: Farm) {
+    let machine = async |name: &str| {
+        let body = json!({"name": name, "host": "192.0.2.1"}).to_string();
+        let made = farm.http.post(format!("{}/v1/machines", farm.url())).body(body).send().await.unwrap();
+        assert_eq!(made.status(), 201);
+    };
+    let named = async || {
+        let listed = farm.get("/v1/machines?state=listed").await;
+        listed["items"][0]["name"].as_str().unwrap().to_owned()
+    };
+    machine("0").await;
+    register(&farm, "0").await;
+    let second = named().await;
+    assert!(second.starts_with("0-"), "{second}");
+    let (status, _) = sent(&farm, None, &Method::DELETE, "/server/delete", &server("0")).await;
+    assert_eq!(status, 200);
+    machine(&second).await;
+    register(&farm, "0").await;
+    let third = named().await;
+    assert!(third.starts_with("0-") && third != second, "{third}");
 }

@@ -5,10 +5,16 @@ use model::wire::SeatView;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use server::app::VmPool;
+use std::time::Duration;
 use tests::real::{By, RealFarm, ssh};
 use tests::{Database, Farm, has_account, ours};
 
-on_both_databases!(the_collection_in_its_natural_order, a_vm_in_use_is_never_taken_away);
+on_both_databases!(
+    the_collection_in_its_natural_order,
+    a_vm_in_use_is_never_taken_away,
+    a_vm_that_fails_is_nobodys,
+    a_quota_of_hours_is_used_up_bit_by_bit,
+);
 
 const ADA: &str = "admin123";
 const BEN: &str = "benpass";
@@ -324,6 +330,15 @@ async fn the_end_of_a_user(clients: &Clients, fewer: u32) {
     let no = (400, json!({"Message": "Authentication or Authorization failed"}));
     assert_eq!(patch(json!({"auth": ben(), "id": 1, "name": "Not Ada"})).await, no);
     assert_eq!(patch(json!({"auth": {"userid": 2, "password": "x"}, "id": 2, "name": "B"})).await, no);
+    let token = clients.post("/v1/login", json!({"account": "ben", "password": BEN})).await.1;
+    let by_token = async |body: Value| {
+        let request = clients.http.patch(format!("{}/user", clients.url)).body(body.to_string());
+        request.bearer_auth(token["token"].as_str().unwrap()).send().await.unwrap().status().as_u16()
+    };
+    for lets_in in [json!({"id": 2, "password": "stolen"}), json!({"id": 2, "email": "eve@example.org"})] {
+        assert_eq!(by_token(lets_in).await, 400, "a token is not to become a password");
+    }
+    assert_eq!(by_token(json!({"id": 2, "name": "Ben B."})).await, 200);
     assert_eq!(patch(json!({"auth": ben(), "id": 2, "email": "benno@example.org"})).await, done);
     let owner = clients.get("/checkout_vm/vm/2").await.1;
     assert_eq!(owner["User Details"]["user-email"], "benno@example.org", "it is still his");
@@ -403,4 +418,49 @@ async fn a_vm_in_use_is_never_taken_away(mut farm: Farm) {
     drop(running);
     let ada = farm.log_in("ada-admin", ADA).await.unwrap();
     farm.admit(&ada);
+}
+
+/// Whoever gets another VM in the place of one that failed has that one, and no other.
+async fn a_vm_that_fails_is_nobodys(mut farm: Farm) {
+    let walking = farm.clock.walk();
+    let clients = Clients::of(farm.url());
+    clients.begin(2).await;
+    drop(walking);
+    farm.yard.stop_agent("vmpool-1");
+    let running = farm.clock.run();
+    let (status, got) = clients.post("/checkout_vm", json!({"auth": ben()})).await;
+    assert_eq!((status, &got["VM Details"]["vm-Id"]), (201, &json!(2)), "{got}");
+    assert_eq!(ids(&clients, "/vmdetails/maped_to/ben@example.org").await, ["2"]);
+    let failed = clients.post("/checkin_vm", json!({"auth": ben(), "vmid": 1})).await;
+    assert_eq!(failed, refused(), "it is not his");
+    let returned = clients.post("/checkin_vm", json!({"auth": ben(), "vmid": 2})).await;
+    assert_eq!(returned.0, 201, "{returned:?}");
+    drop(running);
+    farm.yard.lose("vmpool-1");
+    farm.admit(&farm.log_in("ada-admin", ADA).await.unwrap());
+}
+
+/// Its clients cannot ask for less than all they may have.
+async fn a_quota_of_hours_is_used_up_bit_by_bit(mut farm: Farm) {
+    let walking = farm.clock.walk();
+    let clients = Clients::of(farm.url());
+    clients.begin(1).await;
+    farm.admit(&farm.log_in("ada-admin", ADA).await.unwrap());
+    let patch = farm.http.patch(format!("{}/v1/accounts/ben", farm.url()));
+    let quota = json!({"quota": {"hours_per_week": 2}}).to_string();
+    assert_eq!(patch.body(quota).send().await.unwrap().status(), 200);
+    let settings = json!({"provider": "docker", "image": "x", "size": 1, "labels": {"room": "b1"}});
+    let put = farm.http.put(format!("{}/v1/pools/vmpool", farm.url())).body(settings.to_string());
+    assert_eq!(put.send().await.unwrap().status(), 200);
+    for round in 0..3 {
+        let (status, got) = clients.post("/checkout_vm", json!({"auth": ben(), "vmid": 1})).await;
+        assert_eq!(status, 201, "{round}: {got}");
+        farm.clock.advance(Duration::from_secs(90));
+        assert_eq!(clients.post("/checkin_vm", json!({"auth": ben(), "vmid": 1})).await.0, 201);
+        assert_eq!(clients.post("/maintenance", json!({"auth": ada(), "vmid": 1})).await.0, 201);
+    }
+    let resized = clients.post("/resizevmpool", json!({"auth": ada(), "pool_size": 2})).await;
+    assert_eq!(resized.0, 200, "{resized:?}");
+    assert_eq!(farm.get("/v1/pools/vmpool").await["labels"]["room"], "b1", "what else was set of it stays");
+    drop(walking);
 }

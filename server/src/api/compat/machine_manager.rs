@@ -9,11 +9,11 @@ use crate::api::parameter::{OLD_COUNT, OLD_DURATION, OLD_KEY, OLD_LABEL, OLD_PAS
 use crate::api::query::Query;
 use crate::api::route::{Request, Route, Wording, delete, get, post};
 use crate::api::schemas::Schemas;
-use crate::app::{Desk, Refusal};
+use crate::app::{Desk, Refusal, Stock};
 use crate::secret;
 use model::allocate::Shortage;
 use model::auth::Deed;
-use model::phase::Phase;
+use model::phase::{MachineState, Phase};
 use model::ssh::{Secret, SshAccess};
 use model::wire::{
     DurationText, MachineCreate, MachineView, ReservationCreate, ReservationView, SeatView, ssh_port,
@@ -181,7 +181,10 @@ async fn remove(desk: Desk, request: Request) -> Result<Said, Failure> {
 }
 
 async fn available(desk: Desk, _: Request) -> Result<OldAvailability, Failure> {
-    Ok(availability(&every::machines(&desk).await?))
+    let mut stock = desk.stock_list().await?;
+    // First registered, first given.
+    stock.sort_by_key(|stock| stock.machine.id);
+    Ok(availability(&stock))
 }
 
 /// Names of machines.
@@ -191,12 +194,14 @@ struct OldAvailability {
     reserved: Vec<String>,
 }
 
-fn availability(machines: &[MachineView]) -> OldAvailability {
-    let names = |state: &str| -> Vec<_> {
-        let of_state = machines.iter().filter(|machine| machine.state == state);
-        of_state.map(|machine| machine.name.to_string()).collect()
+fn availability(stock: &[Stock]) -> OldAvailability {
+    let names = |is_meant: fn(&Stock) -> bool| -> Vec<_> {
+        stock.iter().filter(|stock| is_meant(stock)).map(|stock| stock.machine.name.to_string()).collect()
     };
-    OldAvailability { available: names("free"), reserved: names("held") }
+    OldAvailability {
+        available: names(|stock| stock.state == MachineState::Free && !stock.is_spare),
+        reserved: names(|stock| stock.state == MachineState::Held),
+    }
 }
 
 // --- reservations

@@ -1,8 +1,9 @@
 //! From a machine's name to a connection that somebody is logged in on.
 
+use super::super::address;
 use super::door::Doors;
 use super::line::{Hold, Line, Stream};
-use super::{Auth, HostKey, Login, Phase, SshSettings, Target, Timeouts, VisitError, address};
+use super::{Auth, HostKey, Login, Phase, SshSettings, Target, Timeouts, VisitError};
 use model::ssh::Secret;
 use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse as Prompted, Msg};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};

@@ -21,7 +21,7 @@ pub(super) fn routes() -> Vec<Route> {
         post("/iac/auth/login", "a token for a name or e-mail and a password")
             .log_in()
             .leniently()
-            .refuses(&[StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS])
+            .refuses(&[StatusCode::UNAUTHORIZED])
             .worded(NO_GRANT)
             .by(log_in),
         get("/iac/auth/me", "who you are here").deed(Deed::Look).leniently().worded(NO).by(me),

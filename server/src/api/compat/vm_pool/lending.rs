@@ -1,6 +1,6 @@
 //! Checking VMs out and in, and what is done with them in between.
 
-use super::super::{WAIT, reserve};
+use super::super::{WAIT, live_seats, reserve};
 use super::users::{email_of, name_of};
 use super::vms::{Row, Standing, Vm, find, kind, rows, standings};
 use super::{Auth, MAINTAINED, Number, OWNED, OWNER, Rows, WORDS, no, none, numbered, people};
@@ -126,7 +126,7 @@ async fn check_out(asker: Asker, request: Request<MayBody<Meant>>) -> Result<Mad
         None => None,
         Some(vmid) => Some(free(&desk, vmid.read("vmid")?).await?),
     };
-    let made = reserve(&desk, ask(&desk, &own, password, wanted.as_ref())?).await;
+    let made = reserve(&desk, ask(&desk, &own, password, wanted.as_ref()).await?).await;
     let made = made.map_err(|failure| match (failure, &wanted) {
         (Failure::Refused(Refusal::Shortage(_) | Refusal::Conflict(_)), Some(_)) => not_free(),
         (failure, _) => failure,
@@ -146,7 +146,7 @@ fn not_free() -> Failure {
 }
 
 fn has(made: &ReservationView, vm: &Vm) -> bool {
-    made.machines.iter().any(|seat| seat.name == vm.machine.name)
+    live_seats(made).any(|seat| seat.name == vm.machine.name)
 }
 
 async fn free(desk: &Desk, number: i64) -> Result<Vm, Failure> {
@@ -155,7 +155,7 @@ async fn free(desk: &Desk, number: i64) -> Result<Vm, Failure> {
 }
 
 /// With the password they have shown; who shows none has keys, or gets in with nothing.
-fn ask(
+async fn ask(
     desk: &Desk,
     own: &AccountView,
     password: Option<String>,
@@ -176,7 +176,7 @@ fn ask(
         count: wanted.is_none().then_some(1),
         machines: wanted.iter().map(|vm| vm.machine.name.to_string()).collect(),
         labels,
-        duration: Some(DurationText::Minutes(desk.longest_minutes())),
+        duration: Some(DurationText::Minutes(desk.longest_minutes().await?)),
         ..ReservationCreate::default()
     })
 }
@@ -244,7 +244,7 @@ async fn check_in(asker: Asker, request: Request<MayBody<Meant>>) -> Result<Made
     let Standing::Taken(Some(reservation)) = &vm.standing else {
         return Err(Refusal::Forbidden("nobody here has it".to_owned()).into());
     };
-    desk.vm_check_in(reservation, WAIT).await?;
+    desk.vm_check_in(&vm.machine.name, reservation, WAIT).await?;
     let vm = Brief { tagged: Some("maintenance"), ..Brief::of(&vm) };
     Ok(Made(Returned { vm, message: "VM checkin complete." }))
 }

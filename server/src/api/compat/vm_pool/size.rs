@@ -7,7 +7,7 @@ use crate::api::answer::Made;
 use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
 use crate::api::route::{Asker, Request, Route, get, post};
-use crate::app::Desk;
+use crate::app::{Desk, Refusal};
 use model::auth::Deed;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -92,13 +92,19 @@ async fn resize(asker: Asker, request: Request<MayBody<Asked>>) -> Result<Messag
 
 /// What somebody uses, or is being looked after, stays in any case: the pool goes no further down than that.
 async fn set(desk: &Desk, size: u32) -> Result<(), Failure> {
+    let in_use = || {
+        let says = "Cannot resize as , currently in used VM > expected pool resize value";
+        no(StatusCode::BAD_REQUEST, says)
+    };
     let used = standings(desk).await?.iter().filter(|vm| !matches!(vm.standing, Standing::Idle)).count();
     if used > size as usize {
-        let says = "Cannot resize as , currently in used VM > expected pool resize value";
-        return Err(no(StatusCode::BAD_REQUEST, says));
+        return Err(in_use());
     }
-    desk.vm_pool_set(size).await?;
-    Ok(())
+    match desk.vm_pool_set(size).await {
+        // Somebody checked one out at this moment.
+        Err(Refusal::Conflict(_)) => Err(in_use()),
+        outcome => Ok(outcome.map(drop)?),
+    }
 }
 
 #[derive(Serialize, ToSchema)]

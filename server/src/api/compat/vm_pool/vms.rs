@@ -1,6 +1,6 @@
 //! Its VMs: which there are, of which type, and whose.
 
-use super::super::every;
+use super::super::{every, live_seats};
 use super::users::{Asking, email_of};
 use super::{LoudMessage, Rows, WORDS, no, numbered, people, word};
 use crate::api::body::MayBody;
@@ -11,6 +11,7 @@ use model::auth::Deed;
 use model::wire::{MachineView, ReservationView};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 use warp::http::StatusCode;
 
@@ -44,18 +45,19 @@ pub(super) enum Standing {
     /// Nobody gets it: it was given back, or is not as it should be.
     Maintenance,
     /// Somebody has it; who, is known to themselves and to admins.
-    Taken(Option<Box<ReservationView>>),
+    Taken(Option<Arc<ReservationView>>),
 }
 
 pub(super) async fn standings(desk: &Desk) -> Result<Vec<Vm>, Refusal> {
-    let live = every::live(desk).await?;
-    let open = live.iter().flat_map(|of| of.machines.iter().map(move |seat| (seat, of)));
-    let open = open.filter(|(seat, _)| seat.cleaned_at.is_none());
-    let mut taken: HashMap<_, _> = open.map(|(seat, of)| (seat.name.clone(), of.clone())).collect();
+    let mut taken = HashMap::new();
+    for reservation in every::live(desk).await?.into_iter().map(Arc::new) {
+        let names = live_seats(&reservation).map(|seat| (seat.name.clone(), reservation.clone()));
+        taken.extend(names);
+    }
     let vm = |(number, machine): (u32, MachineView)| {
         let reservation = taken.remove(&machine.name);
         let standing = match machine.state.as_str() {
-            _ if reservation.is_some() => Standing::Taken(reservation.map(Box::new)),
+            _ if reservation.is_some() => Standing::Taken(reservation),
             "held" => Standing::Taken(None),
             _ if machine.cordoned => Standing::Maintenance,
             "free" => Standing::Idle,

@@ -13,7 +13,7 @@ const METADATA: [IpAddr; 5] = [
 ];
 
 /// Every address of a name, all of them allowed. Who connects uses these: a second look-up might say something else.
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     host: &str,
     port: u16,
     allow_link_local: bool,
@@ -30,7 +30,7 @@ pub(super) async fn resolve(
     }
 }
 
-pub(super) fn is_forbidden(address: IpAddr, allow_link_local: bool) -> bool {
+pub(crate) fn is_forbidden(address: IpAddr, allow_link_local: bool) -> bool {
     let address = embedded(address);
     let is_nobody = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_multicast(),
