@@ -105,9 +105,9 @@ texts! {
     LabelPair, "LabelPair", text("^[A-Za-z0-9_./-]{1,63}=[A-Za-z0-9_./-]{0,63}$", 127);
     Line, "Line", text(NO_CONTROLS, 1024);
     ListingText, "ListingText", text("^[^\\u0000-\\u001f\\u007f-\\u009f]+$", 255);
-    // 10 to 72 bytes.
+    // 10 to 71 bytes.
     Password, "Password", also(ObjectBuilder::new().schema_type(Type::String), "anyOf",
-        json!([{"pattern": "^[ -~]{10,72}$"}, {"pattern": NO_CONTROLS, "minLength": 10, "maxLength": 18}]));
+        json!([{"pattern": "^[ -~]{10,71}$"}, {"pattern": NO_CONTROLS, "minLength": 10, "maxLength": 17}]));
     Path, "Path", text("^/[A-Za-z0-9/._+-]*$", 1000);
     PortText, "PortText", text("^[1-9][0-9]{0,3}/(tcp|udp)$", 9);
     PrivateKey, "PrivateKey", text("^-----BEGIN [A-Z ]+-----\\n[A-Za-z0-9+/=\\n]+-----END [A-Z ]+-----\\n$", 16 * 1024);

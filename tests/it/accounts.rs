@@ -11,6 +11,8 @@ use std::time::Duration;
 use tests::farm::{ADMIN, by};
 use tests::real::binary;
 use tests::{Database, Farm, ask};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 const PASSWORD: &str = "a horse, a battery";
 
@@ -18,6 +20,7 @@ on_both_databases!(
     the_first_account_locks_the_door,
     users_have_what_is_theirs_and_no_more,
     what_was_taken_away_counts_at_once,
+    what_let_somebody_in_holds_until_they_write,
     a_narrow_token_does_what_it_is_for,
     quotas_hold,
     the_last_admin_stays,
@@ -96,6 +99,13 @@ async fn users_have_what_is_theirs_and_no_more(mut farm: Farm) {
     farm.lock().await;
     let (alice, bob) = (user(&farm, "alice").await, user(&farm, "bob").await);
     let (hers, his) = (reserve(&farm, &alice, "al").await, reserve(&farm, &bob, "bo").await);
+    let visited = json!({"name": "s1", "host": "192.0.2.9", "ssh": {"user": "root", "password": "x"}});
+    assert_eq!(status(&farm, &farm.http, Method::POST, "/v1/machines", visited).await, 201);
+    for (who, sees) in [(&alice, false), (&farm.http, true)] {
+        let (_, found) = send(&farm, who, Method::GET, "/v1/machines/s1", Value::Null).await;
+        assert_eq!(found.get("ssh").is_some(), sees, "how it is logged in to concerns nobody else: {found}");
+    }
+    assert_eq!(status(&farm, &farm.http, Method::DELETE, "/v1/machines/s1", Value::Null).await, 200);
     let path = |id: &str| format!("/v1/reservations/{id}");
     let (_, list) = send(&farm, &alice, Method::GET, "/v1/reservations", Value::Null).await;
     let ids: Vec<_> =
@@ -178,6 +188,76 @@ async fn what_was_taken_away_counts_at_once(mut farm: Farm) {
     farm.admit(&again);
     assert_eq!(status(&farm, &farm.http, Method::DELETE, "/v1/accounts/alice", Value::Null).await, 204);
     assert_eq!(farm.log_in("alice", PASSWORD).await, Err(401));
+}
+
+/// A request that was let in by its head, and has sent no body yet.
+struct Half {
+    socket: BufReader<TcpStream>,
+    body: String,
+}
+
+impl Half {
+    async fn of(farm: &Farm, token: Option<&str>, path: &str, body: Value) -> Self {
+        let address = farm.url().strip_prefix("http://").unwrap();
+        let mut socket = BufReader::new(TcpStream::connect(address).await.unwrap());
+        let body = body.to_string();
+        let credential = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nexpect: 100-continue\r\n\
+             content-length: {}\r\n{credential}\r\n",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        socket.read_line(&mut said).await.unwrap();
+        assert_eq!(said, "HTTP/1.1 100 Continue\r\n");
+        Self { socket, body }
+    }
+
+    /// The status of its answer.
+    async fn end(mut self) -> u16 {
+        self.socket.write_all(self.body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.socket.read_to_string(&mut answer).await.unwrap();
+        let status = answer.trim_start().strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        status.and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+    }
+}
+
+/// A body may come long after its head.
+async fn what_let_somebody_in_holds_until_they_write(mut farm: Farm) {
+    farm.add_machines(1).await;
+    let of_root = json!({"name": "x", "account": "root"});
+    let open = Half::of(&farm, None, "/v1/tokens", of_root).await;
+    farm.lock().await;
+    assert_eq!(open.end().await, 401, "whoever was let in while there was no account");
+    let log_in = async |name: &str, role: &str| {
+        let body = json!({"name": name, "password": PASSWORD, "role": role});
+        assert_eq!(status(&farm, &farm.http, Method::POST, "/v1/accounts", body).await, 201);
+        farm.log_in(name, PASSWORD).await.unwrap()
+    };
+    let patch = async |name: &str, body: Value| {
+        let path = format!("/v1/accounts/{name}");
+        assert_eq!(status(&farm, &farm.http, Method::PATCH, &path, body).await, 200);
+    };
+    let another = json!({"name": "another", "password": PASSWORD, "role": "admin"});
+    let (anna, bea) = (log_in("anna", "admin").await, log_in("bea", "admin").await);
+    let disabled = Half::of(&farm, Some(&anna), "/v1/accounts", another.clone()).await;
+    let demoted = Half::of(&farm, Some(&bea), "/v1/accounts", another).await;
+    patch("anna", json!({"disabled": true})).await;
+    patch("bea", json!({"role": "user"})).await;
+    assert_eq!((disabled.end().await, demoted.end().await), (401, 401));
+    let (carl, dora) = (log_in("carl", "user").await, log_in("dora", "user").await);
+    let deleted = Half::of(&farm, Some(&carl), "/v1/reservations", reservation("carl")).await;
+    let revoked = Half::of(&farm, Some(&dora), "/v1/reservations", reservation("dora")).await;
+    let stays =
+        Half::of(&farm, Some(&log_in("emil", "user").await), "/v1/reservations", reservation("emil")).await;
+    assert_eq!(status(&farm, &farm.http, Method::DELETE, "/v1/accounts/carl", Value::Null).await, 204);
+    assert_eq!(status(&farm, &by(&dora), Method::DELETE, "/v1/session", Value::Null).await, 204);
+    assert_eq!((deleted.end().await, revoked.end().await), (401, 401));
+    assert_eq!(farm.get("/v1/availability").await["free"], 1, "neither has got anything");
+    assert_eq!(status(&farm, &farm.http, Method::GET, "/v1/accounts/another", Value::Null).await, 404);
+    assert_eq!(stays.end().await, 201);
 }
 
 async fn a_narrow_token_does_what_it_is_for(mut farm: Farm) {
@@ -442,7 +522,7 @@ async fn what_is_no_account_is_refused_by_field() {
         (json!({"name": "a", "email": "nonsense"}), "email"),
         (json!({"name": "a", "email": long}), "email"),
         (json!({"name": "a", "password": "short"}), "password"),
-        (json!({"name": "a", "password": "x".repeat(73)}), "password"),
+        (json!({"name": "a", "password": "x".repeat(72)}), "password"),
         (json!({"name": "a", "password": 7}), "password"),
         (json!({"name": "a", "role": "god"}), "role"),
         (json!({"name": "a", "ssh_keys": ["hello"]}), "ssh_keys"),
@@ -455,7 +535,8 @@ async fn what_is_no_account_is_refused_by_field() {
     let nul = json!({"name": "a", "password": "ten bytes \u{0}"});
     let (status, refusal) = send(&farm, &farm.http, Method::POST, "/v1/accounts", nul).await;
     assert!(status == 400 && refusal["detail"].as_str().unwrap().contains("NUL"), "{refusal}");
-    for header in ["Bearer", "Bearer a b", "Basic x", "berth_x", "Bearer berth_unknown"] {
+    // The last one is of a name with a NUL.
+    for header in ["Bearer", "Bearer a b", "Basic x", "berth_x", "Bearer berth_unknown", "Basic YQA6eA=="] {
         let asked = Client::new().get(format!("{}/v1/me", farm.url())).header("authorization", header);
         let answer = asked.send().await.unwrap();
         assert_eq!(answer.status(), 401, "{header}");
@@ -472,6 +553,10 @@ async fn what_is_no_account_is_refused_by_field() {
     }
     let (_, accounts) = send(&farm, &farm.http, Method::GET, "/v1/accounts", Value::Null).await;
     assert_eq!(accounts["items"].as_array().unwrap().len(), 1, "nothing was made");
+    let longest = json!({"name": "a", "password": "x".repeat(71)});
+    assert_eq!(send(&farm, &farm.http, Method::POST, "/v1/accounts", longest).await.0, 201);
+    assert!(farm.log_in("a", &"x".repeat(71)).await.is_ok());
+    assert_eq!(farm.log_in("a", &"x".repeat(72)).await, Err(401));
 }
 
 /// Password, hash and token stay where they belong.

@@ -18,7 +18,7 @@ pub struct AccountCreate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<Email>))]
     pub email: Option<String>,
-    /// 10 to 72 bytes. Left out: it cannot log in, but tokens can be made for it.
+    /// 10 to 71 bytes. Left out: it cannot log in, but tokens can be made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<text::Password>))]
     pub password: Option<Secret>,

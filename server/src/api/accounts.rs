@@ -22,12 +22,14 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 fn log_in_routes() -> Vec<Route> {
-    const REFUSED: &[StatusCode] = &[StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS];
     vec![
-        post("/v1/login", "a token for a name or e-mail and a password").log_in().refuses(REFUSED).by(log_in),
+        post("/v1/login", "a token for a name or e-mail and a password")
+            .log_in()
+            .refuses(&[StatusCode::UNAUTHORIZED])
+            .by(log_in),
         post("/v1/session", "the same, as a cookie for browsers")
             .log_in()
-            .refuses(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS])
+            .refuses(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN])
             .by(open_session),
         delete("/v1/session", "log out").deed(Deed::Look).by(close_session),
     ]

@@ -44,7 +44,8 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<Option<Shows>, Refusal> 
     }
     let text =
         BASE64.decode(rest.as_bytes()).ok().and_then(|text| String::from_utf8(text).ok()).ok_or_else(odd)?;
-    let (account, password) = text.split_once(':').ok_or_else(odd)?;
+    let (account, password) =
+        text.split_once(':').filter(|_| !text.contains(char::is_control)).ok_or_else(odd)?;
     Ok(Some(Shows::Basic { account: account.to_owned(), password: password.to_owned().into() }))
 }
 

@@ -5,7 +5,7 @@ use super::accept::{Limits, Seat};
 use super::events::Stop;
 use super::peer::Peer;
 use super::steady::Steady;
-use hyper::Request;
+use super::taken::{Taken, Untaken};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use warp::reply::Response;
+use warp::http::header::HOST;
+use warp::http::{HeaderValue, Request, Response};
 
 /// Of all headers of one request; more is answered with 431.
 const LONGEST_HEADERS: u32 = 32 * 1024;
@@ -30,6 +31,17 @@ const LONGEST_HEADERS: u32 = 32 * 1024;
 const STREAMS: u32 = 64;
 /// How often HTTP/2 asks a silent client whether it is there, and how long that may take to answer.
 const PING: Duration = Duration::from_secs(20);
+
+/// What warp answers with; the type of its body has no name.
+type Answer = Response<Taken<<warp::reply::Response as HasBody>::Body>>;
+
+trait HasBody {
+    type Body;
+}
+
+impl<B> HasBody for Response<B> {
+    type Body = B;
+}
 
 pub(super) struct Connection {
     pub(super) routes: Routes,
@@ -79,7 +91,7 @@ impl Connection {
 
     async fn run_http2(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let at_work = AtWork::default();
-        let streams = Streams { left: self.left.clone(), seat: self.seat.clone() };
+        let streams = Streams { left: self.left.clone(), seat: self.seat.clone(), stall: self.limits.stall };
         let connection = http2::Builder::new(streams)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
@@ -94,21 +106,18 @@ impl Connection {
     fn service(
         &self,
         at_work: &AtWork,
-    ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + use<>
+    ) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future: Send> + Send + use<>
     {
         let routes = TowerToHyperService::new(warp::service(self.routes.clone()));
         let (peer, is_proxied, at_work) = (self.peer, self.is_proxied, at_work.clone());
         let stop = Stop(self.stop.clone());
         service_fn(move |mut request: Request<Incoming>| {
             let peer = if is_proxied { peer.behind(request.headers()) } else { peer };
+            name_host(&mut request);
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(stop.clone());
             let (begun, answer) = (at_work.begin(), routes.call(request));
-            async move {
-                let answer = answer.await;
-                drop(begun);
-                answer
-            }
+            async move { answer.await.map(|answer| answer.map(|body| Taken::new(body, begun))) }
         })
     }
 
@@ -127,6 +136,8 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     outcome = &mut connection => outcome,
+                    // It does not even take its leave.
+                    () = at_work.idle(self.limits.idle) => return,
                     _ = self.left.changed() => return,
                 }
             }
@@ -134,6 +145,14 @@ impl Connection {
         if let Err(error) = outcome {
             tracing::debug!(client = %self.peer, %error, "a connection ended early");
         }
+    }
+}
+
+/// HTTP/2 says in the address whom a request is meant for.
+fn name_host(request: &mut Request<Incoming>) {
+    let authority = request.uri().authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());
+    if let Some(authority) = authority.filter(|_| !request.headers().contains_key(HOST)) {
+        request.headers_mut().insert(HOST, authority);
     }
 }
 
@@ -160,7 +179,8 @@ impl AtWork {
     }
 }
 
-struct Begun(AtWork);
+/// A request, until its answer is taken.
+pub(super) struct Begun(AtWork);
 
 impl Drop for Begun {
     fn drop(&mut self) {
@@ -174,14 +194,15 @@ impl Drop for Begun {
 struct Streams {
     left: watch::Receiver<()>,
     seat: Arc<Seat>,
+    stall: Duration,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        let Self { mut left, seat } = self.clone();
+        let Self { mut left, seat, stall } = self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = stream => {}
+                () = Untaken::within(stall, stream) => {}
                 _ = left.changed() => {}
             }
             drop(seat);

@@ -113,7 +113,8 @@ fn refusals(description: &Description, has_body: bool) -> Vec<StatusCode> {
     let takes_something = has_body || description.is_keyed || !description.is_lenient;
     when(takes_something, &[StatusCode::BAD_REQUEST]);
     let is_held = matches!(description.access, Access::Holder(_) | Access::HolderByBody(_));
-    when(is_held, &[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS]);
+    when(is_held, &[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN]);
+    when(!description.access.is_of_agents(), &[StatusCode::TOO_MANY_REQUESTS]);
     when(description.path.contains('{') || description.access.is_of_agents(), &[StatusCode::NOT_FOUND]);
     when(
         has_body,

@@ -53,6 +53,9 @@ impl Failure {
                 "something failed inside the server; try again, and if it persists look into the server's log"
                     .to_owned()
             }
+            Self::Refused(Refusal::Unavailable(_)) => {
+                "the server is busy, or cannot reach its database; try again".to_owned()
+            }
             Self::Refused(refusal) => refusal.to_string(),
             Self::Fault(fault) => fault.detail.clone(),
         }
@@ -70,8 +73,10 @@ impl Failure {
 
     /// What the answer hides is logged, once and here.
     pub(super) fn log(&self) {
-        if let Self::Refused(Refusal::Internal(why)) = self {
-            tracing::error!(%why, "a request failed");
+        match self {
+            Self::Refused(Refusal::Internal(why)) => tracing::error!(%why, "a request failed"),
+            Self::Refused(Refusal::Unavailable(why)) => tracing::warn!(%why, "a request was put off"),
+            Self::Refused(_) | Self::Fault(_) => {}
         }
     }
 }
@@ -225,7 +230,10 @@ mod tests {
 
     #[test]
     fn what_failed_inside_stays_inside() {
-        let (_, problem, _) = seen(Refusal::Internal("table `machine` is on fire".to_owned()));
-        assert!(!problem.detail.contains("machine"), "{}", problem.detail);
+        for hidden in [Refusal::Internal, Refusal::Unavailable] {
+            let (_, problem, _) = seen(hidden("10.0.0.5: table `machine` is on fire".to_owned()));
+            assert!(!problem.detail.contains("machine"), "{}", problem.detail);
+            assert!(problem.detail.contains("try again"), "{}", problem.detail);
+        }
     }
 }

@@ -28,6 +28,7 @@ mod reservations;
 mod route;
 mod schemas;
 mod steady;
+mod taken;
 
 use crate::app::App;
 use error::Fault;

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use warp::http::HeaderMap;
 use warp::{Filter, Rejection};
 
@@ -11,6 +11,8 @@ pub enum Peer {
     Address(IpAddr),
     /// Somebody on this computer, by a socket in a folder.
     Unix,
+    /// Our proxy says whom it speaks for, and we cannot read it.
+    Unknown,
 }
 
 /// Who asks.
@@ -23,6 +25,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Unix => f.write_str("unix"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -34,17 +37,21 @@ impl From<SocketAddr> for Peer {
 }
 
 impl Peer {
-    /// This peer is our proxy: who asks is whom it has added last. Whatever stands before that, anybody may have written.
+    /// This peer is our proxy: who asks is whom it has added last. Whatever stands before that, anybody may have written,
+    /// and it need not be text. Who comes without the proxy adds nothing.
     pub(super) fn behind(self, headers: &HeaderMap) -> Self {
-        let added = headers.get_all("x-forwarded-for").iter().next_back();
-        let last = added.and_then(|list| list.to_str().ok()?.rsplit(',').next());
-        last.and_then(|entry| address(entry.trim())).map_or(self, Self::Address)
+        let Some(added) = headers.get_all("x-forwarded-for").iter().next_back() else { return self };
+        let last = added.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        let last = std::str::from_utf8(last).ok().and_then(|entry| address(entry.trim()));
+        last.map_or(Self::Unknown, Self::Address)
     }
 
     /// What is counted as one: a single customer has 2^64 addresses of IPv6. Absent: this computer, which is not counted.
     pub(super) fn network(self) -> Option<IpAddr> {
         match self {
             Self::Unix => None,
+            // All of them as one.
+            Self::Unknown => Some(Ipv4Addr::UNSPECIFIED.into()),
             Self::Address(address) if address.is_loopback() => None,
             Self::Address(IpAddr::V6(address)) => {
                 Some(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into())
@@ -72,13 +79,15 @@ mod tests {
 
     #[test]
     fn the_last_entry_is_our_proxys() {
-        let behind = |lists: &[&str]| {
+        let behind_bytes = |lists: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for list in lists {
-                headers.append("x-forwarded-for", HeaderValue::from_str(list).unwrap());
+                headers.append("x-forwarded-for", HeaderValue::from_bytes(list).unwrap());
             }
             ip("127.0.0.1").behind(&headers).to_string()
         };
+        let behind =
+            |lists: &[&str]| behind_bytes(&lists.iter().map(|list| list.as_bytes()).collect::<Vec<_>>());
         assert_eq!(behind(&["192.0.2.1"]), "192.0.2.1");
         assert_eq!(behind(&["10.0.0.1, 192.0.2.1"]), "192.0.2.1", "the first entry is the client's own word");
         assert_eq!(behind(&["10.0.0.1", "192.0.2.1"]), "192.0.2.1");
@@ -87,9 +96,13 @@ mod tests {
         assert_eq!(behind(&["[2001:db8::1]:4711"]), "2001:db8::1");
         assert_eq!(behind(&["192.0.2.1:4711"]), "192.0.2.1");
         assert_eq!(behind(&["::ffff:192.0.2.1"]), "192.0.2.1");
-        for wrong in [&[][..], &[""], &["unknown"], &["192.0.2.1,"], &["192.0.2.1, evil"]] {
-            assert_eq!(behind(wrong), "127.0.0.1", "{wrong:?}");
+        assert_eq!(behind_bytes(&[b"\xff, 192.0.2.1"]), "192.0.2.1", "and need not be text");
+        assert_eq!(behind(&[]), "127.0.0.1", "it came without the proxy");
+        for wrong in [&[""][..], &["unknown"], &["192.0.2.1,"], &["192.0.2.1, evil"]] {
+            assert_eq!(behind(wrong), "unknown", "{wrong:?}");
         }
+        assert_eq!(behind_bytes(&[b"192.0.2.1, \xff"]), "unknown");
+        assert!(Peer::Unknown.network().is_some(), "and is no program of this computer");
     }
 
     #[test]

@@ -270,6 +270,12 @@ impl<W: Send + 'static> Draft<W> {
         let handle: Handle = Arc::new(move |app, description: Arc<Description>, arrived| {
             async move {
                 let outcome = async {
+                    // Agents of many machines may come from one address; each has a line of its own.
+                    if let Some(shown) =
+                        arrived.shown.as_ref().ok().filter(|_| !description.access.is_of_agents())
+                    {
+                        app.count_from(shown)?;
+                    }
                     let who = admit(app, description.access, &arrived.headers, arrived.shown).await?;
                     let query = Query::parse(&arrived.query)?.known_to(&description)?;
                     let key = if description.is_keyed { idempotency_key(&arrived.headers)? } else { None };

@@ -21,7 +21,7 @@ impl App {
     pub async fn log_in(&self, shown: &Shown, body: Login, kind: TokenKind) -> Result<LoggedIn, Refusal> {
         let Login { account, password } = body;
         let network = shown.network.as_deref();
-        let account = self.verified(&account, password, network, false).await?;
+        let (account, right) = self.verified(&account, password, network, false).await?;
         let now = self.hub().clock.now();
         let (token, expires_at) = (secret::token(), now + LOG_IN);
         let new = NewToken {
@@ -32,7 +32,7 @@ impl App {
             expires_at,
         };
         let actor = super::gate::actor_of(&account, shown.source.clone());
-        self.hub().store.by(actor).token_create(account.id, new, now).await?;
+        self.hub().store.by(actor).by_right(right).token_create(account.id, new, now).await?;
         Ok(LoggedIn { token: token.into(), expires_at, account: self.account_view(account) })
     }
 

@@ -24,6 +24,7 @@ impl App {
             return Err(Invalid::new("credential_sha256", "must be a SHA-256 in lower-case hex").into());
         }
         let token = secret::digest(&body.join_token);
+        self.hub().store.join_token_check(token.clone()).await?;
         let enrolled = self.told().machine_enrol(token, credential, self.hub().clock.now()).await?;
         tracing::info!(machine = %enrolled.machine, "enrolled");
         let Enrolled { machine, incarnation, goes_on, replaced, .. } = enrolled;
@@ -40,6 +41,11 @@ impl App {
         let hub = self.hub();
         let generation = body.report.generation_of(hub.store.epoch());
         let (credential, fresh) = (secret::digest(credential), secret::challenge());
+        // Strangers do not keep others from writing.
+        if !hub.agents.knows(&credential) {
+            hub.store.credential_check(credential.clone(), body.incarnation).await?;
+            hub.agents.remember(credential.clone());
+        }
         let received = self.told().machine_report(credential, body, fresh, hub.clock.now()).await?;
         hub.heard(&received);
         let hold = self.hold();

@@ -55,11 +55,10 @@ impl Desk {
             return Err(Invalid::new("after", why).into());
         }
         let committed = self.store.committed();
-        let proof = self.proof().await?;
         let ready = VecDeque::new();
         let told_at = Timestamp::MIN;
         let following =
-            Following { desk: self, proof, filter, after, ready, told_at, committed, stop, _place: place };
+            Following { desk: self, filter, after, ready, told_at, committed, stop, _place: place };
         Ok(unfold(following, |mut following| async {
             let news = following.next().await?;
             Some((news, following))
@@ -69,7 +68,6 @@ impl Desk {
 
 struct Following {
     desk: Desk,
-    proof: super::gate::Proof,
     filter: EventFilter,
     after: i64,
     /// Read, and not yet told.
@@ -117,7 +115,7 @@ impl Following {
     }
 
     async fn may_stay(&self) -> Option<()> {
-        let may = self.desk.may_still(&self.proof, Deed::Audit).await;
+        let may = self.desk.may_still(Deed::Audit).await;
         may.unwrap_or_else(|refusal| {
             tracing::warn!(%refusal, "a stream of events ends");
             false

@@ -3,13 +3,13 @@
 use super::passwords::Passwords;
 use super::{App, Desk, Refusal};
 use crate::secret;
-use crate::store::{Failure, Known};
+use crate::store::{Failure, Known, Right};
 use jiff::SignedDuration;
+use model::Timestamp;
 use model::audit::{Actor, Who};
 use model::auth::{Account, Bucket, Deed, Failures, Level, Quota, Role, Scope, Token, TokenKind};
 use model::reservation::{Owner, Reservation};
 use model::ssh::Secret;
-use model::{AccountName, Timestamp};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
@@ -91,18 +91,9 @@ pub(super) struct Caller {
     pub(super) account: Option<Account>,
     pub(super) scope: Scope,
     pub(super) token: Option<Token>,
-    /// Of the token.
-    digest: Option<String>,
+    /// What they were let in by.
+    pub(super) right: Right,
     source: Option<String>,
-}
-
-/// What somebody was let in by, as it is now.
-pub(super) enum Proof {
-    Open,
-    /// The digest of a token.
-    Token(String),
-    /// An account by its name, and the hash of its password.
-    Password(AccountName, Option<String>),
 }
 
 pub(super) struct Gate {
@@ -176,6 +167,10 @@ impl Gate {
         if failures.len() >= MOST_REMEMBERED {
             failures.retain(|_, failures| !failures.is_over(now));
         }
+        // Each has cost its bcrypt, so that nobody gets rid of a certain one by many others.
+        if let Some(any) = failures.keys().next().filter(|_| failures.len() >= MOST_REMEMBERED).cloned() {
+            failures.remove(&any);
+        }
         for key in who {
             match failures.entry(key.clone()) {
                 Entry::Occupied(found) if succeeded => drop(found.remove()),
@@ -201,7 +196,6 @@ impl App {
 
     /// Lets somebody in to do something, or says why not.
     pub async fn admit(&self, shown: Shown, deed: Deed) -> Result<Desk, Refusal> {
-        self.count_from(&shown)?;
         self.let_in(self.identify(shown, deed).await?, deed)
     }
 
@@ -214,14 +208,14 @@ impl App {
         password: Secret,
         deed: Deed,
     ) -> Result<Desk, Refusal> {
-        self.count_from(&shown)?;
         let found = self.hub().store.account_numbered(number).await?;
         let called = found.as_ref().map_or_else(|| number.to_string(), |known| known.name().to_owned());
-        let account = self.verified_as(found, &called, password, shown.network.as_deref(), true).await?;
-        self.let_in(Caller::by_password(account, shown.source), deed)
+        let verified = self.verified_as(found, &called, password, shown.network.as_deref(), true).await?;
+        self.let_in(Caller::by_password(verified, shown.source), deed)
     }
 
-    fn count_from(&self, shown: &Shown) -> Result<(), Refusal> {
+    /// Counts one request, whoever it is of.
+    pub fn count_from(&self, shown: &Shown) -> Result<(), Refusal> {
         let now = self.hub().clock.now();
         shown.network.as_ref().map_or(Ok(()), |network| self.gate().count(network.clone(), now))
     }
@@ -273,8 +267,8 @@ impl App {
                 Ok(caller)
             }
             Some(Shows::Basic { account, password }) if is_locked => {
-                let account = self.verified(&account, password, network.as_deref(), true).await?;
-                Ok(Caller::by_password(account, source))
+                let verified = self.verified(&account, password, network.as_deref(), true).await?;
+                Ok(Caller::by_password(verified, source))
             }
             // Programs of this computer may have credentials left from elsewhere.
             None | Some(Shows::Basic { .. }) => match is_local {
@@ -301,52 +295,40 @@ impl App {
             let (store, id) = (self.hub().store.clone(), token.id);
             tokio::spawn(async move { store.token_used(id, now).await });
         }
-        let (scope, digest) = (token.scope.clone(), Some(digest));
-        Ok(Caller { account: Some(account), scope, token: Some(token), digest, source })
+        let (scope, right) = (token.scope.clone(), Right::Token { digest, role: account.role });
+        Ok(Caller { account: Some(account), scope, token: Some(token), right, source })
     }
 }
 
 impl Desk {
-    pub(super) async fn proof(&self) -> Result<Proof, Refusal> {
-        Ok(match (&self.caller.account, &self.caller.digest) {
-            (None, _) => Proof::Open,
-            (Some(_), Some(digest)) => Proof::Token(digest.clone()),
-            (Some(account), None) => {
-                let found = self.store.account_known_as(account.name.as_str()).await?;
-                Proof::Password(
-                    account.name.clone(),
-                    found.and_then(|known| known.password_hash().map(str::to_owned)),
-                )
-            }
-        })
-    }
-
     /// Whether somebody who stays for long would be let in again.
-    pub(super) async fn may_still(&self, proof: &Proof, deed: Deed) -> Result<bool, Refusal> {
+    pub(super) async fn may_still(&self, deed: Deed) -> Result<bool, Refusal> {
         let (store, now) = (&self.store, self.hub().clock.now());
-        let account = match proof {
-            Proof::Open => return Ok(!self.app.is_locked().await?),
-            Proof::Token(digest) => store.credential(digest.clone(), now).await?.map(|(account, _)| account),
-            Proof::Password(name, hash) => store
-                .account_known_as(name.as_str())
+        let Some(own) = &self.caller.account else { return Ok(!self.app.is_locked().await?) };
+        let account = match &self.caller.right {
+            Right::Open => None,
+            Right::Token { digest, .. } => {
+                store.credential(digest.clone(), now).await?.map(|(account, _)| account)
+            }
+            Right::Password { hash, .. } => store
+                .account_known_as(own.name.as_str())
                 .await?
-                .filter(|known| known.is_enabled() && known.password_hash() == hash.as_deref())
+                .filter(|known| known.is_enabled() && known.password_hash() == Some(hash))
                 .map(Known::into_account)
                 .transpose()?,
         };
-        let same =
-            account.filter(|account| self.caller.account.as_ref().is_some_and(|was| was.id == account.id));
+        let same = account.filter(|account| account.id == own.id);
         Ok(same.is_some_and(|account| deed.is_allowed(account.role, &self.caller.scope)))
     }
 }
 
 impl Caller {
     fn open(source: Option<String>) -> Self {
-        Self { account: None, scope: Scope::default(), token: None, digest: None, source }
+        Self { account: None, scope: Scope::default(), token: None, right: Right::Open, source }
     }
 
-    fn by_password(account: Account, source: Option<String>) -> Self {
-        Self { account: Some(account), scope: Scope::default(), token: None, digest: None, source }
+    fn by_password((account, right): (Account, Right), source: Option<String>) -> Self {
+        Self { account: Some(account), scope: Scope::default(), token: None, right, source }
     }
 
     pub(super) fn actor(&self) -> Actor {

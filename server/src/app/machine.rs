@@ -83,7 +83,7 @@ impl Desk {
 
     pub async fn machine_get(&self, name: &str) -> Result<MachineView, Refusal> {
         let machine = self.store.machine_get(name).await?;
-        Ok(view::machine(machine, self.hub().clock.now(), self.store.ttl()))
+        Ok(self.machine_view(machine, self.hub().clock.now()))
     }
 
     pub async fn machine_patch(&self, name: &str, body: MachinePatch) -> Result<MachineView, Refusal> {
@@ -98,15 +98,9 @@ impl Desk {
             None => None,
         };
         let host_key = host_key.map(|text| access::confirmed(&text, found.ssh.as_ref())).transpose()?;
-        let address = match (host, port) {
-            (None, None) => None,
-            // What stays is as good as it was.
-            (host, port) => {
-                Some((host.map_or(Ok(found.host), checked_host)?, port.map_or(Ok(found.port), checked_port)?))
-            }
-        };
-        let log_in_changed = ssh.is_some() || address.is_some();
-        let change = MachineChange { labels, cordoned, address, ssh, host_key };
+        let (host, port) = (host.map(checked_host).transpose()?, port.map(checked_port).transpose()?);
+        let log_in_changed = ssh.is_some() || host.is_some() || port.is_some();
+        let change = MachineChange { labels, cordoned, host, port, ssh, host_key };
         let machine = self.store.machine_patch(name, change, now).await?;
         if log_in_changed {
             self.hub().forget_visits(machine.id);

@@ -77,7 +77,7 @@ impl App {
 
 impl Desk {
     fn new(app: App, caller: Caller) -> Self {
-        let store = app.hub().store.by(caller.actor());
+        let store = app.hub().store.by(caller.actor()).by_right(caller.right.clone());
         Self { app, caller, store }
     }
 

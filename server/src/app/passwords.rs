@@ -1,7 +1,7 @@
 //! Passwords of accounts: bcrypt, a few at a time, never on the threads that serve requests.
 
 use super::{App, Refusal};
-use crate::store::{Known, OF_DIGEST};
+use crate::store::{Known, OF_DIGEST, Right};
 use jiff::SignedDuration;
 use model::auth::{Account, Sha1Digest};
 use model::ssh::Secret;
@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
-/// bcrypt reads no further.
-const LONGEST: usize = 72;
+/// bcrypt reads no further: of its 72 bytes the last is the end.
+const LONGEST: usize = 71;
 pub(super) const SHORTEST: usize = 10;
 /// So many log-ins wait for a free core; others are told to come again.
 const MOST_WAITING: usize = 64;
@@ -85,12 +85,14 @@ impl Passwords {
                     None => of_nobody.get_or_init(|| bcrypt::hash("", cost).unwrap_or_default()).clone(),
                 },
             };
-            // What is too long for bcrypt is nobody's password.
-            let is_it = match hash.strip_prefix(OF_DIGEST) {
-                Some(hash) => bcrypt::non_truncating_verify(sha1(&password).expose(), hash),
-                None => bcrypt::non_truncating_verify(password.expose(), &hash),
+            let (hash, shown) = match hash.strip_prefix(OF_DIGEST) {
+                Some(hash) => (hash, sha1(&password).expose().to_owned()),
+                None => (hash.as_str(), password.expose().to_owned()),
             };
-            Ok(is_it.unwrap_or(false) && known)
+            // What is too long for bcrypt is nobody's password, and takes as long to refuse.
+            let fits = shown.len() <= LONGEST;
+            let is_it = bcrypt::non_truncating_verify(if fits { &shown } else { "" }, hash);
+            Ok(is_it.unwrap_or(false) && known && fits)
         })
         .await
     }
@@ -146,8 +148,10 @@ impl App {
         password: Secret,
         network: Option<&str>,
         may_remember: bool,
-    ) -> Result<Account, Refusal> {
-        let found = self.hub().store.account_known_as(called).await?;
+    ) -> Result<(Account, Right), Refusal> {
+        // Nobody is called so, and PostgreSQL takes no text with it.
+        let can_be = !called.contains('\0');
+        let found = if can_be { self.hub().store.account_known_as(called).await? } else { None };
         self.verified_as(found, called, password, network, may_remember).await
     }
 
@@ -159,7 +163,7 @@ impl App {
         password: Secret,
         network: Option<&str>,
         may_remember: bool,
-    ) -> Result<Account, Refusal> {
+    ) -> Result<(Account, Right), Refusal> {
         let (gate, now) = (self.gate(), self.hub().clock.now());
         let hash = found.as_ref().and_then(|known| known.password_hash().map(str::to_owned));
         let is_enabled = found.as_ref().is_some_and(Known::is_enabled);
@@ -177,11 +181,14 @@ impl App {
                 self.hub().metrics.log_ins_failed.inc();
                 return Err(wrong());
             }
-            if let Some(hash) = hash.filter(|_| may_remember) {
-                gate.passwords.remember(&password, &hash, now);
+            if let Some(hash) = hash.as_ref().filter(|_| may_remember) {
+                gate.passwords.remember(&password, hash, now);
             }
         }
-        Ok(found.filter(|_| is_enabled).ok_or_else(wrong)?.into_account()?)
+        let (found, hash) = found.filter(|_| is_enabled).zip(hash).ok_or_else(wrong)?;
+        let account = found.into_account()?;
+        let right = Right::Password { account: account.id, hash, role: account.role };
+        Ok((account, right))
     }
 }
 

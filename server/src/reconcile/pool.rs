@@ -92,7 +92,8 @@ async fn rounds(hub: &Arc<Hub>, providers: &Providers, breakers: &mut Breakers) 
         let breaker = breakers.entry(pool.name.clone()).or_default();
         let outcome = round(hub, providers, &pool, breaker).await;
         let problem = outcome.as_ref().err().cloned();
-        if problem != pool.problem {
+        // What keeps another server from looking after it is not ours to say.
+        if outcome != Ok(Round::Elsewhere) && problem != pool.problem {
             if let Some(problem) = &problem {
                 tracing::warn!(pool = %pool.name, problem, "the pool does not get on");
             }
@@ -220,7 +221,14 @@ async fn take(
             hub.queue.add(id);
             Ok(())
         }
-        Step::Destroy(id) => provider.destroy(id).await.map_err(|error| error.to_string()),
+        Step::Destroy(id) => match store.machine_by_id(id).await {
+            // It was made by whoever looks after the pool since.
+            Ok(machine) if machine.retired_at.is_none() => Ok(()),
+            Ok(_) | Err(Failure::NotFound(_)) => {
+                provider.destroy(id).await.map_err(|error| error.to_string())
+            }
+            Err(failure) => Err(worded(failure)),
+        },
         Step::Forget(id) => {
             // One whose making was cut short is not listed; it goes here.
             provider.destroy(id).await.map_err(|error| error.to_string())?;

@@ -249,7 +249,7 @@ impl Store {
     }
 }
 
-fn has_accounts(conn: &mut Conn) -> Result<bool, Failure> {
+pub(super) fn has_accounts(conn: &mut Conn) -> Result<bool, Failure> {
     let any: Option<String> = account::table.select(account::id).first(conn).optional()?;
     Ok(any.is_some())
 }

@@ -32,6 +32,11 @@ impl Store {
         self.write(move |conn| add_join_token(conn, &id.to_string(), digest, expires_at)).await
     }
 
+    /// Refuses a token that nobody was given.
+    pub async fn join_token_check(&self, token: String) -> Result<(), Failure> {
+        self.read(move |conn| find(conn, &token).map(drop)).await
+    }
+
     /// Binds the token's machine to a credential (both as SHA-256). The same credential may ask again, as when the
     /// first answer was lost; another one is refused.
     pub async fn machine_enrol(
@@ -42,17 +47,7 @@ impl Store {
     ) -> Result<Enrolled, Failure> {
         let ttl = self.ttl;
         self.write(move |conn| {
-            let unknown = || {
-                Failure::Unauthorised(
-                    "this join token is unknown, used or too old; register the machine anew".to_owned(),
-                )
-            };
-            let (machine_id, expires_at, used_by): (String, i64, Option<String>) = join_token::table
-                .find(&token)
-                .select((join_token::machine_id, join_token::expires_at, join_token::credential))
-                .first(conn)
-                .optional()?
-                .ok_or_else(unknown)?;
+            let (machine_id, expires_at, used_by) = find(conn, &token)?;
             let row: MachineRow =
                 machine::table.find(&machine_id).select(MachineRow::as_select()).first(conn)?;
             refuse_gone(&row)?;
@@ -84,6 +79,20 @@ impl Store {
         })
         .await
     }
+}
+
+fn unknown() -> Failure {
+    Failure::Unauthorised("this join token is unknown, used or too old; register the machine anew".to_owned())
+}
+
+/// Of a join token: its machine, until when it is good, and by which credential it was used.
+fn find(conn: &mut Conn, token: &str) -> Result<(String, i64, Option<String>), Failure> {
+    join_token::table
+        .find(token)
+        .select((join_token::machine_id, join_token::expires_at, join_token::credential))
+        .first(conn)
+        .optional()?
+        .ok_or_else(unknown)
 }
 
 fn enrolled(

@@ -23,7 +23,8 @@ pub struct MachineChange {
     pub labels: Option<Labels>,
     pub cordoned: Option<bool>,
     /// Host and port.
-    pub address: Option<(String, u16)>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
     pub ssh: Option<NewAccess>,
     pub host_key: Option<HostKeyChange>,
 }
@@ -111,13 +112,14 @@ impl Store {
         self.write(move |conn| {
             let found = by_name(conn, &name)?;
             let row = machine::table.find(found.id.to_string());
-            let MachineChange { labels, cordoned, address, ssh, host_key } = change;
+            let MachineChange { labels, cordoned, host, port, ssh, host_key } = change;
             if ssh.is_some() && found.ssh.is_none() {
                 return Err(Failure::Conflict(format!(
                     "`ssh`: an agent speaks for machine `{name}`; retire it and register it anew to reach it over SSH"
                 )));
             }
-            if let Some((host, port)) = address {
+            if host.is_some() || port.is_some() {
+                let (host, port) = (host.unwrap_or(found.host), port.unwrap_or(found.port));
                 refuse_same_address(conn, &host, port, Some(found.id))?;
                 diesel::update(row.clone())
                     .set((machine::host.eq(host), machine::port.eq(i64::from(port))))

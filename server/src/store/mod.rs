@@ -21,6 +21,7 @@ mod replace;
 mod report;
 mod reservation;
 mod restore;
+mod right;
 mod row;
 mod schema;
 mod silence;
@@ -43,6 +44,7 @@ pub use replace::GiveUp;
 pub use report::{Received, Seen};
 pub use reservation::{Key, NewReservation};
 pub use restore::{Restored, restore};
+pub use right::Right;
 pub use row::StoredAccount;
 pub use silence::Silence;
 pub use ssh::{Access, HostKeyChange, Itinerary, NewAccess};
@@ -116,6 +118,8 @@ pub struct Store {
     claims: Arc<claim::Claims>,
     /// Under which the changes are made, if under any.
     claim: Option<Arc<Claim>>,
+    /// By which somebody may make them, if it is somebody's.
+    right: Option<Arc<Right>>,
     epoch: Epoch,
     owner: Epoch,
     restored_at: Option<Timestamp>,
@@ -134,13 +138,32 @@ impl Store {
         let Identity { epoch, owner, restored_at } = identity(&connector, now)?;
         let line = Arc::<line::Line>::default();
         let writer = writer::Writer::start(connector.clone(), line.clone(), hook)?;
-        let (claims, claim, actor) = (Arc::default(), None, Arc::default());
-        Ok(Self { connector, writer, readers, line, claims, claim, epoch, owner, restored_at, ttl, actor })
+        let (claims, actor) = (Arc::default(), Arc::default());
+        let (claim, right) = (None, None);
+        Ok(Self {
+            connector,
+            writer,
+            readers,
+            line,
+            claims,
+            claim,
+            right,
+            epoch,
+            owner,
+            restored_at,
+            ttl,
+            actor,
+        })
     }
 
     /// The same, for somebody's changes.
     pub fn by(&self, actor: Actor) -> Self {
         Self { actor: Arc::new(actor), ..self.clone() }
+    }
+
+    /// The same, for as long as this lets them in.
+    pub fn by_right(&self, right: Right) -> Self {
+        Self { right: Some(Arc::new(right)), ..self.clone() }
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -170,9 +193,10 @@ impl Store {
         &self,
         change: impl FnOnce(&mut Conn) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let claim = self.claim.clone();
+        let (claim, right) = (self.claim.clone(), self.right.clone());
         let change = move |conn: &mut Conn| {
             claim.map_or(Ok(()), |claim| claim::check(conn, &claim))?;
+            right.map_or(Ok(()), |right| right::check(conn, &right))?;
             change(conn)
         };
         self.writer.write(self.actor.clone(), change).await

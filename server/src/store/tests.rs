@@ -306,7 +306,8 @@ async fn a_machine_without_a_confirmed_host_key_is_not_lent() {
     let await_another = MachineChange {
         labels: None,
         cordoned: None,
-        address: None,
+        host: None,
+        port: None,
         ssh: None,
         host_key: Some(HostKeyChange::Await("accept-new".parse().unwrap())),
     };

@@ -47,7 +47,8 @@ impl Server {
             })
             .map(Reply::into_response);
         let says = warp::path("peer").and(peer()).map(|peer: Peer| peer.to_string().into_response());
-        let routes = says.or(silent).unify().boxed();
+        let host = warp::path("host").and(warp::header("host")).map(|host: String| host.into_response());
+        let routes = says.or(host).unify().or(silent).unify().boxed();
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
         let (stop, stopped) = watch::channel(false);
@@ -293,6 +294,32 @@ async fn an_idle_connection_of_http2_is_closed_but_not_one_at_work() {
     assert!(tokio::time::timeout(SHORT * 2, handler.closed()).await.is_err());
     asked.abort();
     driver.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_speaks_http2_and_then_nothing_is_cut() {
+    let (_server, client) = with_tls(Limits { idle: SHORT, ..LIMITS }, b"h2").await;
+    rest(client.connect().await).await;
+}
+
+#[tokio::test]
+async fn an_answer_of_http2_that_nobody_takes_is_given_up() {
+    let (_server, client) = with_tls(Limits { stall: SHORT, ..LIMITS }, b"h2").await;
+    let socket = TokioIo::new(client.connect().await);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let answer = sender.send_request(get("/peer")).await.unwrap();
+    assert!(answer.into_body().collect().await.is_err());
+}
+
+/// What keeps pages of elsewhere out compares names of hosts.
+#[tokio::test]
+async fn http2_says_for_which_host_it_asks() {
+    let (_server, client) = with_tls(LIMITS, b"h2").await;
+    let (mut sender, _driver) = client.http2().await;
+    let answer = sender.send_request(get("/host")).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "localhost");
 }
 
 #[tokio::test]
