@@ -4,7 +4,7 @@ use super::machine::parse_cursor;
 use super::passwords::SHORTEST;
 use super::{App, Desk, Refusal, Shown};
 use crate::secret;
-use crate::store::{AccountChange, NewAccount, NewToken};
+use crate::store::{AccountChange, NewAccount, NewToken, Rows};
 use jiff::SignedDuration;
 use model::account::SshKey;
 use model::auth::{Account, Email, Quota, Scope, Sha1Digest, TokenKind};
@@ -139,10 +139,10 @@ impl Desk {
         limit: u32,
     ) -> Result<Page<AccountView>, Refusal> {
         let cursor = cursor.as_deref().map(parse_cursor::<AccountName>).transpose()?;
-        let accounts = self.store.account_list(cursor.map(|name| name.to_string()), limit).await?;
-        let full = accounts.len() == limit as usize;
-        let next = accounts.last().filter(|_| full).map(|account| account.name.to_string());
-        Ok(Page { items: accounts.into_iter().map(|account| self.app.account_view(account)).collect(), next })
+        let Rows { items, is_last } =
+            self.store.account_list(cursor.map(|name| name.to_string()), limit).await?;
+        let next = items.last().filter(|_| !is_last).map(|account| account.name.to_string());
+        Ok(Page { items: items.into_iter().map(|account| self.app.account_view(account)).collect(), next })
     }
 
     pub async fn account_patch(&self, name: &str, body: AccountPatch) -> Result<AccountView, Refusal> {

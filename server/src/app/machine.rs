@@ -2,7 +2,7 @@
 
 use super::{App, Desk, MachineFilter, Refusal, access, view};
 use crate::secret;
-use crate::store::{MachineChange, NewMachine};
+use crate::store::{MachineChange, NewMachine, Rows};
 use crate::tls;
 use jiff::SignedDuration;
 use model::allocate::{is_free, without_spares};
@@ -60,8 +60,7 @@ impl Desk {
         // States are computed, so they are filtered here; pages are read until one is full.
         loop {
             let rows = self.store.machine_list(cursor, WHOLE_PAGE).await?;
-            let last_page = rows.len() < WHOLE_PAGE as usize;
-            for row in rows {
+            for row in rows.items {
                 let fits = row.labels.covers(&filter.labels)
                     && filter
                         .state
@@ -75,7 +74,7 @@ impl Desk {
                     items.push(self.machine_view(row, now));
                 }
             }
-            if last_page {
+            if rows.is_last {
                 return Ok(Page { items, next: None });
             }
         }
@@ -155,9 +154,8 @@ impl Desk {
         limit: u32,
     ) -> Result<Page<CleaningView>, Refusal> {
         let cursor = cursor.as_deref().map(parse_cursor).transpose()?;
-        let items = self.store.cleaning_list(name, cursor, limit).await?;
-        let full = items.len() == limit as usize;
-        let next = items.last().filter(|_| full).map(|cleaning| cleaning.assignment.to_string());
+        let Rows { items, is_last } = self.store.cleaning_list(name, cursor, limit).await?;
+        let next = items.last().filter(|_| !is_last).map(|cleaning| cleaning.assignment.to_string());
         Ok(Page { items, next })
     }
 
@@ -204,9 +202,8 @@ impl App {
         loop {
             let page =
                 self.hub().store.machine_list(all.last().map(|machine| machine.id), WHOLE_PAGE).await?;
-            let last_page = page.len() < WHOLE_PAGE as usize;
-            all.extend(page);
-            if last_page {
+            all.extend(page.items);
+            if page.is_last {
                 return Ok(all);
             }
         }

@@ -1,7 +1,7 @@
 //! About the server itself: health, version, events, metrics.
 
 use super::{App, Desk, Refusal};
-use crate::store::EventFilter;
+use crate::store::{EventFilter, Rows};
 use jiff::SignedDuration;
 use model::Labels;
 use model::machine::Machine;
@@ -57,9 +57,8 @@ impl Desk {
         filter: EventFilter,
         limit: u32,
     ) -> Result<Page<EventView>, Refusal> {
-        let items = self.store.event_list(after.unwrap_or(0), filter, limit).await?;
-        let full = items.len() == limit as usize;
-        let next = items.last().filter(|_| full).map(|event| event.seq.to_string());
+        let Rows { items, is_last } = self.store.event_list(after.unwrap_or(0), filter, limit).await?;
+        let next = items.last().filter(|_| !is_last).map(|event| event.seq.to_string());
         Ok(Page { items, next })
     }
 

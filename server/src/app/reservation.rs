@@ -65,8 +65,7 @@ impl Desk {
         loop {
             let (owner, username) = (self.only_of(), filter.username.clone());
             let rows = self.store.reservation_list(owner, username, live_only, cursor, filter.limit).await?;
-            let last_page = rows.len() < filter.limit as usize;
-            for row in rows {
+            for row in rows.items {
                 cursor = Some(row.id);
                 if filter.phase.is_none_or(|phase| reservation_phase(&row, now) == phase) {
                     items.push(view::reservation(row, now));
@@ -75,7 +74,7 @@ impl Desk {
                     return Ok(Page { items, next: cursor.map(|id| id.to_string()) });
                 }
             }
-            if last_page {
+            if rows.is_last {
                 return Ok(Page { items, next: None });
             }
         }
@@ -117,6 +116,13 @@ impl Desk {
         Ok(self.view(reservation))
     }
 
+    /// Ends what one has just made oneself, whatever has become of one's right to it.
+    pub async fn reservation_undo(&self, id: ReservationId) -> Result<(), Refusal> {
+        let store = self.hub().store.by(self.caller.actor());
+        self.wake(&store.reservation_release(id, self.hub().clock.now()).await?);
+        Ok(())
+    }
+
     /// Ends every reservation that the caller looks after; returns how many there were. Answers when nothing is left of any, or the wait is over.
     pub async fn release_all(&self, wait: Option<u32>) -> Result<u32, Refusal> {
         let until = self.until(wait)?;
@@ -138,9 +144,8 @@ impl Desk {
         loop {
             let cursor = all.last().map(|reservation| reservation.id);
             let page = self.store.reservation_list(self.only_of(), None, true, cursor, 1000).await?;
-            let last_page = page.len() < 1000;
-            all.extend(page);
-            if last_page {
+            all.extend(page.items);
+            if page.is_last {
                 return Ok(all);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::event::{About, record};
 use super::reservation::end;
-use super::row::{json, micros, readable, text, time, time_option, to_json};
+use super::row::{Rows, json, micros, readable, text, time, time_option, to_json};
 use super::schema::{account, reservation};
 use super::token::revoke;
 use super::{Conn, Failure, Store};
@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// By name, from after `cursor` on.
-    pub async fn account_list(&self, cursor: Option<String>, limit: u32) -> Result<Vec<Account>, Failure> {
+    pub async fn account_list(&self, cursor: Option<String>, limit: u32) -> Result<Rows<Account>, Failure> {
         self.read(move |conn| {
             let rows: Vec<AccountRow> = account::table
                 .filter(account::deleted_at.is_null().and(account::name.gt(cursor.unwrap_or_default())))
@@ -116,7 +116,8 @@ impl Store {
                 .limit(i64::from(limit))
                 .select(AccountRow::as_select())
                 .load(conn)?;
-            Ok(readable(rows.into_iter().map(AccountRow::into_account)))
+            let found = rows.len();
+            Ok(Rows::of(readable(rows.into_iter().map(AccountRow::into_account)), found, limit))
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use super::event::{About, record};
 use super::machine::by_name;
-use super::row::{AssignmentRow, ReservationRow, json, readable, text, to_json};
+use super::row::{AssignmentRow, ReservationRow, Rows, json, readable, text, to_json};
 use super::schema::{assignment, machine, reservation};
 use super::sql::Value::Text;
 use super::sql::execute;
@@ -48,7 +48,7 @@ impl Store {
         name: &str,
         cursor: Option<AssignmentId>,
         limit: u32,
-    ) -> Result<Vec<CleaningView>, Failure> {
+    ) -> Result<Rows<CleaningView>, Failure> {
         let name = name.to_owned();
         self.read(move |conn| {
             let known: i64 = machine::table.filter(machine::name.eq(&name)).count().get_result(conn)?;
@@ -67,7 +67,8 @@ impl Store {
                 .limit(i64::from(limit))
                 .select((AssignmentRow::as_select(), ReservationRow::as_select(), machine::name))
                 .load(conn)?;
-            Ok(readable(rows.into_iter().map(view)))
+            let found = rows.len();
+            Ok(Rows::of(readable(rows.into_iter().map(view)), found, limit))
         })
         .await
     }

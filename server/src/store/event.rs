@@ -1,6 +1,6 @@
 //! What happened, in order, never changed.
 
-use super::row::{micros, readable, text, time};
+use super::row::{Rows, micros, readable, text, time};
 use super::schema::event;
 use super::{Conn, Failure, Store};
 use diesel::prelude::*;
@@ -134,7 +134,7 @@ impl Store {
         after: i64,
         filter: EventFilter,
         limit: u32,
-    ) -> Result<Vec<EventView>, Failure> {
+    ) -> Result<Rows<EventView>, Failure> {
         self.read(move |conn| list(conn, after, filter, limit)).await
     }
 
@@ -153,10 +153,9 @@ impl Store {
         self.read(move |conn| {
             // Before the list: what is written meanwhile comes with the next one.
             let last = last(conn)?;
-            let events = list(conn, after, filter, limit)?;
-            let seen = events.last().map_or(after, |event| event.seq);
-            let is_all = events.len() < limit as usize;
-            Ok((events, if is_all { seen.max(last) } else { seen }))
+            let Rows { items, is_last } = list(conn, after, filter, limit)?;
+            let seen = items.last().map_or(after, |event| event.seq);
+            Ok((items, if is_last { seen.max(last) } else { seen }))
         })
         .await
     }
@@ -167,7 +166,7 @@ fn last(conn: &mut Conn) -> Result<i64, Failure> {
     Ok(last.unwrap_or_default())
 }
 
-fn list(conn: &mut Conn, after: i64, filter: EventFilter, limit: u32) -> Result<Vec<EventView>, Failure> {
+fn list(conn: &mut Conn, after: i64, filter: EventFilter, limit: u32) -> Result<Rows<EventView>, Failure> {
     let mut query = event::table.filter(event::seq.gt(after)).into_boxed();
     if let Some(machine) = filter.machine {
         query = query.filter(event::machine.eq(machine));
@@ -181,8 +180,10 @@ fn list(conn: &mut Conn, after: i64, filter: EventFilter, limit: u32) -> Result<
     if let Some(kind) = filter.kind {
         query = query.filter(event::kind.eq(kind.clone()).or(event::kind.like(format!("{kind}.%"))));
     }
-    let rows = query.order(event::seq).limit(i64::from(limit)).select(EventRow::as_select()).load(conn)?;
-    Ok(readable(rows.into_iter().map(EventRow::into_view)))
+    let rows: Vec<EventRow> =
+        query.order(event::seq).limit(i64::from(limit)).select(EventRow::as_select()).load(conn)?;
+    let found = rows.len();
+    Ok(Rows::of(readable(rows.into_iter().map(EventRow::into_view)), found, limit))
 }
 
 /// Events after `after`, oldest first; one that cannot be read is an error.

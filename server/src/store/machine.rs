@@ -2,7 +2,8 @@
 
 use super::event::{About, record};
 use super::row::{
-    AssignmentRow, MachineRow, ReservationRow, StoredAccount, json, micros, readable, text, time, to_json,
+    AssignmentRow, MachineRow, ReservationRow, Rows, StoredAccount, json, micros, readable, text, time,
+    to_json,
 };
 use super::schema::{assignment, join_token, machine, reservation, ssh_access};
 use super::ssh::{self, HostKeyChange, NewAccess};
@@ -22,7 +23,6 @@ use std::collections::HashMap;
 pub struct MachineChange {
     pub labels: Option<Labels>,
     pub cordoned: Option<bool>,
-    /// Host and port.
     pub host: Option<String>,
     pub port: Option<u16>,
     pub ssh: Option<NewAccess>,
@@ -79,16 +79,21 @@ impl Store {
     }
 
     /// Those not gone, in the order they were registered in, from after `cursor` on.
-    pub async fn machine_list(&self, cursor: Option<MachineId>, limit: u32) -> Result<Vec<Machine>, Failure> {
+    pub async fn machine_list(
+        &self,
+        cursor: Option<MachineId>,
+        limit: u32,
+    ) -> Result<Rows<Machine>, Failure> {
         self.read(move |conn| {
             let after = cursor.map(|id| id.to_string()).unwrap_or_default();
-            let rows = machine::table
+            let rows: Vec<MachineRow> = machine::table
                 .filter(machine::gone_at.is_null().and(machine::id.gt(after)))
                 .order(machine::id)
                 .limit(i64::from(limit))
                 .select(MachineRow::as_select())
                 .load(conn)?;
-            with_holdings(conn, rows)
+            let found = rows.len();
+            Ok(Rows::of(with_holdings(conn, rows)?, found, limit))
         })
         .await
     }

@@ -45,7 +45,7 @@ pub use report::{Received, Seen};
 pub use reservation::{Key, NewReservation};
 pub use restore::{Restored, restore};
 pub use right::Right;
-pub use row::StoredAccount;
+pub use row::{Rows, StoredAccount};
 pub use silence::Silence;
 pub use ssh::{Access, HostKeyChange, Itinerary, NewAccess};
 pub use token::NewToken;

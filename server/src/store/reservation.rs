@@ -4,8 +4,8 @@ use super::choose::{Spares, choose};
 use super::event::{About, record};
 use super::leaving::leave_all;
 use super::row::{
-    AssignmentRow, MachineRow, ReservationRow, StoredAccount, micros, number, readable, text, time_option,
-    to_json,
+    AssignmentRow, MachineRow, ReservationRow, Rows, StoredAccount, micros, number, readable, text,
+    time_option, to_json,
 };
 use super::schema::{assignment, idempotency, machine, meta, reservation};
 use super::sql::Value::{Number, Text, TextOrNull};
@@ -121,7 +121,7 @@ impl Store {
         live_only: bool,
         cursor: Option<ReservationId>,
         limit: u32,
-    ) -> Result<Vec<Reservation>, Failure> {
+    ) -> Result<Rows<Reservation>, Failure> {
         self.read(move |conn| {
             let mut query = reservation::table.select(ReservationRow::as_select()).into_boxed();
             if let Some(cursor) = cursor {
@@ -136,8 +136,10 @@ impl Store {
             if live_only {
                 query = query.filter(reservation::ended_at.is_null());
             }
-            let rows = query.order(reservation::id.desc()).limit(i64::from(limit)).load(conn)?;
-            with_seats(conn, rows)
+            let rows: Vec<ReservationRow> =
+                query.order(reservation::id.desc()).limit(i64::from(limit)).load(conn)?;
+            let found = rows.len();
+            Ok(Rows::of(with_seats(conn, rows)?, found, limit))
         })
         .await
     }

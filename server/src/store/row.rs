@@ -123,6 +123,22 @@ pub(crate) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::Internal(format!("cannot write JSON: {error}")))
 }
 
+/// A page of what is asked for. What cannot be read is left out, and others follow all the same.
+#[derive(Debug)]
+pub struct Rows<T> {
+    pub items: Vec<T>,
+    pub is_last: bool,
+}
+
+impl<T> Rows<T> {
+    /// Of `found` rows these could be read; `limit` was asked for.
+    pub(crate) fn of(items: Vec<T>, found: usize, limit: u32) -> Self {
+        // After none that could be read nobody could go on.
+        let is_last = found < limit as usize || items.is_empty();
+        Self { items, is_last }
+    }
+}
+
 /// Of many rows, those that can be read. One that cannot is left out and logged: it must not stop the work for all
 /// others.
 pub(crate) fn readable<T>(rows: impl Iterator<Item = Result<T, Failure>>) -> Vec<T> {

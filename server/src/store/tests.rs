@@ -97,7 +97,7 @@ impl Bench {
     }
 
     async fn names(&self) -> BTreeSet<MachineName> {
-        let machines = self.store.machine_list(None, 100).await.unwrap();
+        let machines = self.store.machine_list(None, 100).await.unwrap().items;
         machines.into_iter().map(|machine| machine.name).collect()
     }
 }
@@ -133,7 +133,7 @@ async fn a_reservation_that_cannot_be_read_ends_all_the_same() {
     bench.machine("m2").await;
     let (poisoned, whole) = (bench.reserve("alice").await, bench.reserve("bob").await);
     bench.poison(format!("UPDATE reservation SET labels = '{{' WHERE id = '{poisoned}'")).await;
-    let listed = bench.store.reservation_list(None, None, true, None, 10).await.unwrap();
+    let listed = bench.store.reservation_list(None, None, true, None, 10).await.unwrap().items;
     assert_eq!(listed.iter().map(|reservation| reservation.id).collect::<Vec<_>>(), [whole]);
     let ended = bench.store.reservations_expire(at(50)).await.unwrap();
     assert_eq!(ended.iter().map(|reservation| reservation.id).collect::<Vec<_>>(), [whole]);
@@ -169,10 +169,10 @@ async fn what_agents_tell_of_cleaning_is_kept() {
     let ended = Cleaning { ended_at: Some(at(3)), removed, attempts: 2, ..begun.clone() };
     let foreign = bench.told("m2", vec![ended.clone()]).await;
     assert_eq!((foreign.kept, foreign.cleaned), (vec![seat], vec![]), "it need not be told again");
-    assert!(bench.store.cleaning_list("m2", None, 10).await.unwrap().is_empty());
+    assert!(bench.store.cleaning_list("m2", None, 10).await.unwrap().items.is_empty());
 
     bench.told("m1", vec![begun.clone()]).await;
-    let kept = bench.store.cleaning_list("m1", None, 10).await.unwrap();
+    let kept = bench.store.cleaning_list("m1", None, 10).await.unwrap().items;
     assert_eq!((kept.len(), kept[0].attempts, kept[0].ended_at), (1, 1, None));
     bench.store.reservation_release(id, at(3)).await.unwrap();
     let news = bench.told("m1", vec![ended.clone()]).await;
@@ -180,12 +180,15 @@ async fn what_agents_tell_of_cleaning_is_kept() {
     assert_eq!(news.seen.last(), Some(&Seen::Clean(id)));
     let again = bench.told("m1", vec![begun, ended]).await;
     assert_eq!((again.kept, again.cleaned), (vec![seat], vec![]), "no news");
-    let kept = bench.store.cleaning_list("m1", None, 10).await.unwrap();
+    let kept = bench.store.cleaning_list("m1", None, 10).await.unwrap().items;
     assert_eq!((kept.len(), kept[0].attempts, kept[0].ended_at), (1, 2, Some(at(3))));
-    let events = bench.store.event_list(0, EventFilter::default(), 100).await.unwrap();
+    let events = bench.store.event_list(0, EventFilter::default(), 100).await.unwrap().items;
     let cleaned = events.iter().find(|event| event.kind == "machine.cleaned").unwrap();
     assert_eq!(cleaned.detail, "alice: 3 processes, 1 cron job in 0 ms");
-    assert!(bench.store.cleaning_list("m1", Some(seat), 10).await.unwrap().is_empty(), "the page after");
+    assert!(
+        bench.store.cleaning_list("m1", Some(seat), 10).await.unwrap().items.is_empty(),
+        "the page after"
+    );
     assert!(matches!(bench.store.cleaning_list("m9", None, 10).await, Err(Failure::NotFound(_))));
 }
 
@@ -291,12 +294,15 @@ async fn a_damaged_log_in_leaves_out_one_machine() {
     let poisoned = bench.visited("m1").await;
     let whole = bench.visited("m2").await;
     bench.poison(format!("UPDATE ssh_access SET auth = '' WHERE machine_id = '{}'", poisoned.id)).await;
-    let listed = bench.store.machine_list(None, 10).await.unwrap();
+    let listed = bench.store.machine_list(None, 10).await.unwrap().items;
     assert_eq!(listed.iter().map(|machine| machine.id).collect::<Vec<_>>(), [whole.id]);
     let id = bench.reserve("alice").await;
     assert_eq!(bench.store.reservation_get(id).await.unwrap().seats[0].machine, whole.id);
     assert!(bench.store.itinerary(poisoned.id).await.is_err());
     assert_eq!(bench.store.itinerary(whole.id).await.unwrap().accesses.len(), 1);
+    bench.visited("m3").await;
+    let page = bench.store.machine_list(None, 2).await.unwrap();
+    assert_eq!((page.items.len(), page.is_last), (1, false), "others follow all the same");
 }
 
 #[tokio::test]

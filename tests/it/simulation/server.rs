@@ -103,8 +103,8 @@ impl Server {
             return;
         }
         let store = &self.hub.store;
-        let machines = store.machine_list(None, 1000).await.unwrap();
-        let mut reservations = store.reservation_list(None, None, false, None, 1000).await.unwrap();
+        let machines = store.machine_list(None, 1000).await.unwrap().items;
+        let mut reservations = store.reservation_list(None, None, false, None, 1000).await.unwrap().items;
         reservations.reverse();
         *facts = Facts { machines, reservations, as_of };
     }
@@ -148,6 +148,6 @@ fn open(
     };
     let url = folder.path().join("berth.db").display().to_string();
     let store = Store::open(&url, TTL, time.now(), Some(Box::new(hook))).unwrap();
-    let hub = Hub::new(store, Arc::new(time.clone()), None);
+    let hub = Hub::new(store, Arc::new(time.clone()), None, false);
     (hub.clone(), App::new(hub, gate(), VmPool::default()))
 }
