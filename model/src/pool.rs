@@ -176,18 +176,12 @@ pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) ->
     let lost = steps.iter().filter(|step| matches!(step, Step::Lost(_))).count();
     let count = staying().count() - lost;
     let surplus = count.saturating_sub(size as usize);
-    let idle = |cordoned, up| {
-        let idle = move |member: &&Member| {
-            !member.held && member.cordoned == cordoned && (member.up == Some(true)) == up
-        };
+    let idle = |cordoned| {
+        let idle = move |member: &&Member| !member.held && member.cordoned == cordoned;
         staying().rev().filter(idle).filter(|member| !steps.contains(&Step::Lost(member.id)))
     };
-    let retire: Vec<_> = [(false, false), (false, true), (true, false), (true, true)]
-        .into_iter()
-        .flat_map(|(cordoned, up)| idle(cordoned, up))
-        .take(surplus)
-        .map(|member| Step::Retire(member.id))
-        .collect();
+    let first = down_first(idle(false)).chain(idle(true));
+    let retire: Vec<_> = first.take(surplus).map(|member| Step::Retire(member.id)).collect();
     steps.retain(|step| !matches!(step, Step::Create(id) if retire.contains(&Step::Retire(*id))));
     steps.extend(retire);
     let missing = (size as usize).saturating_sub(count);
@@ -203,6 +197,17 @@ pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) ->
             .map(|machine| Step::Destroy(machine.id)),
     );
     steps
+}
+
+/// Services that are down, those that are not up yet, and those that are; of each in the order they come in.
+fn down_first<'a>(members: impl Iterator<Item = &'a Member>) -> impl Iterator<Item = &'a Member> {
+    let mut members: Vec<_> = members.collect();
+    members.sort_by_key(|member| match member.up {
+        Some(false) => 0,
+        None => 1,
+        Some(true) => 2,
+    });
+    members.into_iter()
 }
 
 /// Of a pool's services, those that are seen to be up, or no longer, since the last look.
@@ -253,12 +258,12 @@ mod tests {
 
     #[test]
     fn a_service_that_never_came_up_goes_first() {
-        let mut members = [(); 3].map(|()| member(false, false, false));
-        (members[0].up, members[2].up) = (Some(true), Some(true));
+        let mut members = [(); 4].map(|()| member(false, false, false));
+        (members[0].up, members[1].up, members[2].up) = (Some(true), Some(false), Some(true));
         let listed: Vec<_> =
             members.iter().map(|m| Listed { id: m.id, created_at: at(0), running: true }).collect();
-        assert_eq!(plan(2, &members, &listed, at(1000)), [Step::Retire(members[1].id)]);
-        let all = [1, 2, 0].map(|number: usize| Step::Retire(members[number].id));
+        assert_eq!(plan(3, &members, &listed, at(1000)), [Step::Retire(members[1].id)]);
+        let all = [1, 3, 2, 0].map(|number: usize| Step::Retire(members[number].id));
         assert_eq!(plan(0, &members, &listed, at(1000)), all);
     }
 

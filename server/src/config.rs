@@ -257,6 +257,7 @@ impl Config {
             ttl: self.ttl,
             docker,
             visits,
+            allow_link_local: self.allow_link_local,
             vm_pool,
             gate: self.gate,
             is_exposed: !self.listen.ip().is_loopback(),

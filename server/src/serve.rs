@@ -29,6 +29,8 @@ pub struct Settings {
     pub docker: Option<DockerSettings>,
     /// For machines that have SSH only.
     pub visits: Option<VisitSettings>,
+    /// Whether listed servers may be looked for at link-local addresses and those where clouds tell secrets.
+    pub allow_link_local: bool,
     /// What older clients' VMs are made of.
     pub vm_pool: VmPool,
     /// How people are let in.
@@ -72,6 +74,7 @@ pub async fn serve(
         ttl,
         docker,
         visits,
+        allow_link_local,
         vm_pool,
         mut gate,
         is_exposed,
@@ -94,7 +97,7 @@ pub async fn serve(
     } else {
         gate.setup_token = setup_token_file.map(|file| invite(&file)).transpose()?;
     }
-    let hub = reconcile::Hub::new(store, clock, visits.map(visitor).transpose()?);
+    let hub = reconcile::Hub::new(store, clock, visits.map(visitor).transpose()?, allow_link_local);
     let app = App::new(hub.clone(), gate, vm_pool);
     let mut providers = providers(&app, docker);
     providers.extend(others);

@@ -67,7 +67,7 @@ impl Race {
         let url = database.url(folder.path());
         let server = |_| {
             let store = Store::open(&url, TTL, clock.now(), None).unwrap();
-            let hub = Hub::new(store, Arc::new(clock.clone()), None);
+            let hub = Hub::new(store, Arc::new(clock.clone()), None, false);
             (hub.clone(), App::new(hub, gate(), VmPool::default()))
         };
         let servers: Vec<_> = (0..servers).map(server).collect();

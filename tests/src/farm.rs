@@ -181,6 +181,7 @@ impl Farm {
             ttl: TTL,
             docker: None,
             visits,
+            allow_link_local: false,
             vm_pool: self.vm_pool.clone(),
             gate: gate(),
             is_exposed: false,

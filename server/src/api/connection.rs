@@ -63,7 +63,8 @@ impl Connection {
             .header_read_timeout(self.limits.headers)
             .max_header_size(LONGEST_HEADERS as usize)
             .serve_connection(TokioIo::new(Steady::new(socket, self.limits.stall)), self.service(&at_work));
-        self.drive(connection, at_work).await;
+        // What is left to do is to write, which `Steady` looks after.
+        self.drive(connection, at_work, std::future::pending()).await;
     }
 
     /// What is no handshake, or takes too long to become one, is cut.
@@ -99,7 +100,9 @@ impl Connection {
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(LONGEST_HEADERS)
             .serve_connection(TokioIo::new(Steady::new(socket, self.limits.stall)), self.service(&at_work));
-        self.drive(connection, at_work).await;
+        // It may not even take its leave.
+        let (leaving, idle) = (at_work.clone(), self.limits.idle);
+        self.drive(connection, at_work, async move { leaving.idle(idle).await }).await;
     }
 
     /// Tells each request who asks, and `at_work` of each.
@@ -121,7 +124,13 @@ impl Connection {
         })
     }
 
-    async fn drive<C: GracefulConnection<Error: Display>>(mut self, connection: C, at_work: AtWork) {
+    /// Cut short after `leave`, once it is told to end.
+    async fn drive<C: GracefulConnection<Error: Display>>(
+        mut self,
+        connection: C,
+        at_work: AtWork,
+        leave: impl Future<Output = ()>,
+    ) {
         let mut connection = pin!(connection);
         let outcome = tokio::select! {
             // When the client hangs up this ends, and the handlers' futures with it.
@@ -136,8 +145,7 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     outcome = &mut connection => outcome,
-                    // It does not even take its leave.
-                    () = at_work.idle(self.limits.idle) => return,
+                    () = leave => return,
                     _ = self.left.changed() => return,
                 }
             }

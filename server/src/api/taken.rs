@@ -1,21 +1,22 @@
 //! Answers that whoever asked has to take: a request is at work until then.
 
 use super::connection::Begun;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 tokio::task_local! {
     /// Of the stream of HTTP/2 that this task is. On HTTP/1.1 the connection itself tells (see `steady.rs`).
     static UNTAKEN: Untaken;
 }
 
-/// Since when a part of an answer waits to be taken.
+/// Whether a part of an answer waits to be taken; each word is news.
 #[derive(Clone, Default)]
-pub(super) struct Untaken(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Untaken(Arc<watch::Sender<bool>>);
 
 impl Untaken {
     /// Runs one stream, and gives it up when nothing of its answer is taken for so long.
@@ -33,28 +34,28 @@ impl Untaken {
     }
 
     async fn lasts(&self, stall: Duration) {
+        let mut news = self.0.subscribe();
         loop {
-            let now = Instant::now();
-            let since = self.since().unwrap_or(now);
-            if since + stall <= now {
+            let waits = *news.borrow_and_update();
+            let longest = if waits { stall } else { Duration::MAX };
+            if timeout(longest, news.changed()).await.is_err() {
                 return;
             }
-            tokio::time::sleep_until(since + stall).await;
         }
     }
 
-    fn since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn set(&self, waits: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = waits.then(Instant::now);
+        self.0.send_replace(waits);
     }
 }
 
-/// The body of an answer.
+/// HTTP/2 keeps for itself whatever it is given at once, and the body is done with.
+const PIECE: usize = 16 * 1024;
+
+/// The body of an answer, in pieces.
 pub(super) struct Taken<B> {
     body: B,
+    rest: Bytes,
     untaken: Untaken,
     _begun: Begun,
 }
@@ -63,29 +64,49 @@ impl<B> Taken<B> {
     pub(super) fn new(body: B, begun: Begun) -> Self {
         let untaken = UNTAKEN.try_with(Untaken::clone).unwrap_or_default();
         untaken.set(true);
-        Self { body, untaken, _begun: begun }
+        Self { body, rest: Bytes::new(), untaken, _begun: begun }
     }
 }
 
-impl<B: Body + Unpin> Body for Taken<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Taken<B> {
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?.map(Frame::into_data) {
+                Some(Ok(data)) => self.rest = data,
+                Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = self.rest.split_to(PIECE.min(self.rest.len()));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Taken<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        // Whoever asks for the next one has taken the last.
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = self.next(cx);
+        // Whoever asks for the next piece has taken the last.
         self.untaken.set(matches!(polled, Poll::Ready(Some(Ok(_)))));
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, hint) = (self.rest.len() as u64, self.body.size_hint());
+        let mut whole = SizeHint::new();
+        whole.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            whole.set_upper(upper + rest);
+        }
+        whole
     }
 }

@@ -164,12 +164,12 @@ impl Gate {
 
     pub(super) fn tried(&self, who: &[String], succeeded: bool, now: Timestamp) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= MOST_REMEMBERED {
+        if !succeeded && failures.len() + who.len() > MOST_REMEMBERED {
             failures.retain(|_, failures| !failures.is_over(now));
-        }
-        // Each has cost its bcrypt, so that nobody gets rid of a certain one by many others.
-        if let Some(any) = failures.keys().next().filter(|_| failures.len() >= MOST_REMEMBERED).cloned() {
-            failures.remove(&any);
+            // Each has cost its bcrypt, so that nobody gets rid of a certain one by many others.
+            let surplus = (failures.len() + who.len()).saturating_sub(MOST_REMEMBERED);
+            let some: Vec<_> = failures.keys().take(surplus).cloned().collect();
+            failures.retain(|key, _| !some.contains(key));
         }
         for key in who {
             match failures.entry(key.clone()) {

@@ -158,11 +158,8 @@ impl Ssh {
 
     /// Whether this is an address where nobody visits. Of a name that is seen when it is resolved.
     pub fn forbids(&self, host: &str) -> bool {
-        host.parse().is_ok_and(|address| address::is_forbidden(address, self.allows_link_local()))
-    }
-
-    pub fn allows_link_local(&self) -> bool {
-        self.0.way.allow_link_local
+        let allow_link_local = self.0.way.allow_link_local;
+        host.parse().is_ok_and(|address| address::is_forbidden(address, allow_link_local))
     }
 
     /// Drops a kept connection, because the machine is retired or its log-in changed. A visit that is under way ends in

@@ -49,7 +49,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub fn new(store: Store, clock: Arc<dyn Clock>, visitor: Option<Visitor>) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        visitor: Option<Visitor>,
+        allow_link_local: bool,
+    ) -> Arc<Self> {
         let ears = Ears::new(clock.now());
         Arc::new(Self {
             store,
@@ -59,7 +64,7 @@ impl Hub {
             watchers: Watchers::default(),
             expiry: Expiry::default(),
             pools: Pools::default(),
-            probes: Probes::default(),
+            probes: Probes::new(allow_link_local),
             visits: Visits::default(),
             ears,
             metrics: Metrics::default(),

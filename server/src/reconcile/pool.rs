@@ -45,12 +45,12 @@ impl Pools {
 }
 
 pub(super) async fn run(hub: Arc<Hub>, providers: Providers) {
-    let mut breakers = HashMap::new();
+    let mut memories = Memories::new();
     loop {
         let woken = hub.pools.changed.notified();
         // What comes free while we look is news in any case.
         hub.pools.surplus.store(true, Ordering::Relaxed);
-        let round = rounds(&hub, &providers, &mut breakers).await;
+        let round = rounds(&hub, &providers, &mut memories).await;
         let has_surplus = !matches!(round, Round::Settled | Round::Elsewhere);
         hub.pools.surplus.store(has_surplus, Ordering::Relaxed);
         match round {
@@ -76,10 +76,16 @@ enum Round {
     Failed,
 }
 
-/// What the pools have surprised us with of late.
-type Breakers = HashMap<PoolName, Breaker>;
+/// What we remember of a pool: what it has surprised us with of late, and which problem of it we have noted.
+#[derive(Default)]
+struct Memory {
+    breaker: Breaker,
+    noted: Option<String>,
+}
 
-async fn rounds(hub: &Arc<Hub>, providers: &Providers, breakers: &mut Breakers) -> Round {
+type Memories = HashMap<PoolName, Memory>;
+
+async fn rounds(hub: &Arc<Hub>, providers: &Providers, memories: &mut Memories) -> Round {
     let pools = match hub.store.pool_list().await {
         Ok(pools) => pools,
         Err(failure) => {
@@ -89,21 +95,31 @@ async fn rounds(hub: &Arc<Hub>, providers: &Providers, breakers: &mut Breakers) 
     };
     let mut worst = Round::Settled;
     for pool in pools {
-        let breaker = breakers.entry(pool.name.clone()).or_default();
-        let outcome = round(hub, providers, &pool, breaker).await;
+        let memory = memories.entry(pool.name.clone()).or_default();
+        let outcome = match round(hub, providers, &pool, &mut memory.breaker).await {
+            // What keeps us from it is no matter where another server looks after it.
+            Err(_) if is_elsewhere(hub, &pool).await => Ok(Round::Elsewhere),
+            outcome => outcome,
+        };
         let problem = outcome.as_ref().err().cloned();
-        // What keeps another server from looking after it is not ours to say.
-        if outcome != Ok(Round::Elsewhere) && problem != pool.problem {
+        let is_ours =
+            outcome != Ok(Round::Elsewhere) || (memory.noted.is_some() && memory.noted == pool.problem);
+        if is_ours && problem != pool.problem {
             if let Some(problem) = &problem {
                 tracing::warn!(pool = %pool.name, problem, "the pool does not get on");
             }
-            if let Err(failure) = hub.store.pool_problem(pool.name.clone(), problem).await {
-                tracing::warn!(%failure, "cannot note a pool's problem");
+            match hub.store.pool_problem(pool.name.clone(), problem.clone()).await {
+                Ok(()) => memory.noted = problem,
+                Err(failure) => tracing::warn!(%failure, "cannot note a pool's problem"),
             }
         }
         worst = worst.max(outcome.unwrap_or(Round::Failed));
     }
     worst
+}
+
+async fn is_elsewhere(hub: &Hub, pool: &Pool) -> bool {
+    hub.store.is_elsewhere(Thing::Pool(pool.name.clone())).await.unwrap_or(false)
 }
 
 /// Its provider, and the store for as long as we look after it. Absent: another server does.

@@ -14,12 +14,16 @@ const EVERY: SignedDuration = SignedDuration::from_secs(30);
 const ABREAST: usize = 32;
 
 /// Wakes the probe loop when there is a machine that nobody has looked at.
-#[derive(Default)]
 pub struct Probes {
     added: Notify,
+    allow_link_local: bool,
 }
 
 impl Probes {
+    pub(super) fn new(allow_link_local: bool) -> Self {
+        Self { added: Notify::default(), allow_link_local }
+    }
+
     pub(super) fn added(&self) {
         self.added.notify_one();
     }
@@ -66,7 +70,7 @@ async fn look(hub: &Hub, round: Round) -> Result<(), Failure> {
     }
     let Some(claim) = hub.store.claim_take(Thing::Probes).await? else { return Ok(()) };
     let store = hub.store.under(&claim);
-    let allow_link_local = hub.visitor().is_some_and(|visitor| visitor.ssh.allows_link_local());
+    let allow_link_local = hub.probes.allow_link_local;
     let mut looks = futures_util::stream::iter(due)
         .map(async |machine| {
             let up = probe::is_up(&machine.host, machine.port, allow_link_local).await;

@@ -236,7 +236,11 @@ mod tests {
         drop(open().unwrap());
         let mut newer = SqliteConnection::establish(&url).unwrap();
         newer
-            .batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')")
+            .batch_execute(
+                // The one that was dropped may still be closing.
+                "PRAGMA busy_timeout = 5000;
+                 INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')",
+            )
             .unwrap();
         let refused = open().err().unwrap().to_string();
         assert!(refused.contains("newer version (99991231000000)"), "{refused}");

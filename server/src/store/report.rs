@@ -47,13 +47,13 @@ pub enum Seen {
 }
 
 impl Store {
-    /// Records that a machine was seen, and what it has, if it speaks of its newest generation. `fresh` is a random
-    /// number, for a challenge.
     /// Refuses a credential that is no machine's.
     pub async fn credential_check(&self, credential: String, of: Incarnation) -> Result<(), Failure> {
         self.read(move |conn| machine_of(conn, &credential, of).map(drop)).await
     }
 
+    /// Records that a machine was seen, and what it has, if it speaks of its newest generation. `fresh` is a random
+    /// number, for a challenge.
     pub async fn machine_report(
         &self,
         credential: String,

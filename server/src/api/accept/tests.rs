@@ -19,6 +19,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use warp::{Filter, Reply};
 
 const LIMITS: Limits = Limits { connections: 8, ..Limits::API };
+/// More bytes than one piece of an answer.
+const LARGE: usize = 100_000;
 /// As long as a test may wait for what never comes.
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -48,7 +50,8 @@ impl Server {
             .map(Reply::into_response);
         let says = warp::path("peer").and(peer()).map(|peer: Peer| peer.to_string().into_response());
         let host = warp::path("host").and(warp::header("host")).map(|host: String| host.into_response());
-        let routes = says.or(host).unify().or(silent).unify().boxed();
+        let large = warp::path("large").map(|| "x".repeat(LARGE).into_response());
+        let routes = says.or(host).unify().or(large).unify().or(silent).unify().boxed();
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = ([127, 0, 0, 1], listener.local_addr().unwrap().port()).into();
         let (stop, stopped) = watch::channel(false);
@@ -304,13 +307,26 @@ async fn who_speaks_http2_and_then_nothing_is_cut() {
 
 #[tokio::test]
 async fn an_answer_of_http2_that_nobody_takes_is_given_up() {
-    let (_server, client) = with_tls(Limits { stall: SHORT, ..LIMITS }, b"h2").await;
-    let socket = TokioIo::new(client.connect().await);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(socket).await.unwrap();
-    tokio::spawn(connection);
-    let answer = sender.send_request(get("/peer")).await.unwrap();
-    assert!(answer.into_body().collect().await.is_err());
+    for (window, path, taken) in
+        [(0, "/peer", None), (1_000, "/large", None), (1_000_000, "/large", Some(LARGE))]
+    {
+        let (_server, client) = with_tls(Limits { stall: SHORT, ..LIMITS }, b"h2").await;
+        let socket = TokioIo::new(client.connect().await);
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let (mut sender, connection) =
+            builder.initial_stream_window_size(window).handshake(socket).await.unwrap();
+        tokio::spawn(connection);
+        let mut answer = sender.send_request(get(path)).await.unwrap().into_body();
+        if window == 1_000 {
+            // Whoever reads makes room for more.
+            tokio::time::sleep(SHORT * 3).await;
+        }
+        let mut length = Some(0);
+        while let (Some(so_far), Some(frame)) = (length, answer.frame().await) {
+            length = frame.ok().map(|frame| so_far + frame.data_ref().map_or(0, |data| data.len()));
+        }
+        assert_eq!(length, taken, "{path} with {window}");
+    }
 }
 
 /// What keeps pages of elsewhere out compares names of hosts.

@@ -135,11 +135,13 @@ fn success(message: impl Into<String>) -> Said {
 
 async fn add(desk: Desk, request: Request<Added>) -> Result<Created<Said>, Failure> {
     let create = request.body.read()?;
-    let is_there = desk.machine_get(&create.name).await.is_ok();
-    let made = desk.machine_create(create, None).await.map_err(|refusal| match refusal {
-        Refusal::Conflict(_) if is_there => Refusal::Conflict("Machine name already exists.".to_owned()),
-        other => other,
-    })?;
+    let name = create.name.clone();
+    let made = match desk.machine_create(create, None).await {
+        Err(Refusal::Conflict(_)) if desk.machine_get(&name).await.is_ok() => {
+            Err(Refusal::Conflict("Machine name already exists.".to_owned()))
+        }
+        made => made,
+    }?;
     let name = made.machine.name;
     Ok(Created { location: format!("/v1/machines/{name}"), body: added(name.as_str(), made.join_token) })
 }

@@ -1,6 +1,7 @@
 //! The media-server registry, in its own words: `/server/create`, `/server/get`, `/server/getAll` and `/server/delete`.
 //! Everything is answered in one envelope, and its `GET` reads a body.
 
+use super::refusal;
 use crate::api::answer::{Answers, described_text, text};
 use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
@@ -17,7 +18,6 @@ use model::{MachineId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::path::Operation;
-use warp::Reply;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
@@ -254,7 +254,6 @@ struct Refused {
 }
 
 fn refused(failure: Failure) -> Response {
-    failure.log();
     let body = Refused { is_success: false, error_name: failure.detail(), payload: None };
     // It knew 400 for whatever it had thought of.
     let status = match failure.status() {
@@ -263,7 +262,7 @@ fn refused(failure: Failure) -> Response {
         }
         other => other,
     };
-    warp::reply::with_status(body.respond(), status).into_response()
+    refusal(&failure, status, body)
 }
 
 /// What holds of any body in these words.

@@ -44,7 +44,7 @@ async fn reserve(desk: &Desk, create: ReservationCreate) -> Result<ReservationVi
 }
 
 async fn given_up(desk: &Desk, made: ReservationView) -> Failure {
-    if let Err(refusal) = desk.reservation_release(&made.id.to_string(), Some(0)).await {
+    if let Err(refusal) = desk.reservation_undo(made.id).await {
         tracing::warn!(reservation = %made.id, %refusal, "could not release what was not ready in time");
     }
     let seat_error = made.machines.into_iter().find_map(|seat| seat.error);
