@@ -6,7 +6,6 @@ use crate::store::EventFilter;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use jiff::SignedDuration;
-use model::auth::Deed;
 use model::wire::EventView;
 use model::{AccountId, Invalid, Timestamp};
 use std::collections::{HashMap, VecDeque};
@@ -115,7 +114,7 @@ impl Following {
     }
 
     async fn may_stay(&self) -> Option<()> {
-        let may = self.desk.may_still(Deed::Audit).await;
+        let may = self.desk.may_still().await;
         may.unwrap_or_else(|refusal| {
             tracing::warn!(%refusal, "a stream of events ends");
             false

@@ -3,7 +3,7 @@
 use super::passwords::Passwords;
 use super::{App, Desk, Refusal};
 use crate::secret;
-use crate::store::{Failure, Known, Right};
+use crate::store::{Failure, Right};
 use jiff::SignedDuration;
 use model::Timestamp;
 use model::audit::{Actor, Who};
@@ -302,23 +302,9 @@ impl App {
 
 impl Desk {
     /// Whether somebody who stays for long would be let in again.
-    pub(super) async fn may_still(&self, deed: Deed) -> Result<bool, Refusal> {
-        let (store, now) = (&self.store, self.hub().clock.now());
-        let Some(own) = &self.caller.account else { return Ok(!self.app.is_locked().await?) };
-        let account = match &self.caller.right {
-            Right::Open => None,
-            Right::Token { digest, .. } => {
-                store.credential(digest.clone(), now).await?.map(|(account, _)| account)
-            }
-            Right::Password { hash, .. } => store
-                .account_known_as(own.name.as_str())
-                .await?
-                .filter(|known| known.is_enabled() && known.password_hash() == Some(hash))
-                .map(Known::into_account)
-                .transpose()?,
-        };
-        let same = account.filter(|account| account.id == own.id);
-        Ok(same.is_some_and(|account| deed.is_allowed(account.role, &self.caller.scope)))
+    pub(super) async fn may_still(&self) -> Result<bool, Refusal> {
+        let has_expired = self.caller.token.as_ref().is_some_and(|token| token.expires_at <= self.now());
+        Ok(!has_expired && self.store.right_holds().await?)
     }
 }
 

@@ -166,6 +166,12 @@ impl Store {
         Self { right: Some(Arc::new(right)), ..self.clone() }
     }
 
+    /// Whether it does, apart from the time.
+    pub async fn right_holds(&self) -> Result<bool, Failure> {
+        let right = self.right.clone();
+        self.read(move |conn| right.map_or(Ok(true), |right| right::holds(conn, &right))).await
+    }
+
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }

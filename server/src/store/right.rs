@@ -20,8 +20,15 @@ pub enum Right {
 
 /// Nothing is written for somebody who would no longer be let in as who they were.
 pub(crate) fn check(conn: &mut Conn, right: &Right) -> Result<(), Failure> {
+    if holds(conn, right)? {
+        return Ok(());
+    }
+    Err(Failure::Unauthorised("what let you in has ended, or your role has changed: log in again".to_owned()))
+}
+
+pub(crate) fn holds(conn: &mut Conn, right: &Right) -> Result<bool, Failure> {
     let is_live = account::deleted_at.is_null().and(account::disabled_at.is_null());
-    let holds = match right {
+    Ok(match right {
         Right::Open => !has_accounts(conn)?,
         Right::Token { digest, role } => {
             let of_token = token::table
@@ -39,9 +46,5 @@ pub(crate) fn check(conn: &mut Conn, right: &Right) -> Result<(), Failure> {
                 .select(account::id);
             of_account.first::<String>(conn).optional()?.is_some()
         }
-    };
-    if holds {
-        return Ok(());
-    }
-    Err(Failure::Unauthorised("what let you in has ended, or your role has changed: log in again".to_owned()))
+    })
 }
