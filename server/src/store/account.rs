@@ -116,8 +116,7 @@ impl Store {
                 .limit(i64::from(limit))
                 .select(AccountRow::as_select())
                 .load(conn)?;
-            let found = rows.len();
-            Ok(Rows::of(readable(rows.into_iter().map(AccountRow::into_account)), found, limit))
+            Rows::of(rows, limit, |rows| Ok(readable(rows.into_iter().map(AccountRow::into_account))))
         })
         .await
     }

@@ -67,8 +67,7 @@ impl Store {
                 .limit(i64::from(limit))
                 .select((AssignmentRow::as_select(), ReservationRow::as_select(), machine::name))
                 .load(conn)?;
-            let found = rows.len();
-            Ok(Rows::of(readable(rows.into_iter().map(view)), found, limit))
+            Rows::of(rows, limit, |rows| Ok(readable(rows.into_iter().map(view))))
         })
         .await
     }

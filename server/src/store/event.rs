@@ -182,8 +182,7 @@ fn list(conn: &mut Conn, after: i64, filter: EventFilter, limit: u32) -> Result<
     }
     let rows: Vec<EventRow> =
         query.order(event::seq).limit(i64::from(limit)).select(EventRow::as_select()).load(conn)?;
-    let found = rows.len();
-    Ok(Rows::of(readable(rows.into_iter().map(EventRow::into_view)), found, limit))
+    Rows::of(rows, limit, |rows| Ok(readable(rows.into_iter().map(EventRow::into_view))))
 }
 
 /// Events after `after`, oldest first; one that cannot be read is an error.

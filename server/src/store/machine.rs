@@ -92,8 +92,7 @@ impl Store {
                 .limit(i64::from(limit))
                 .select(MachineRow::as_select())
                 .load(conn)?;
-            let found = rows.len();
-            Ok(Rows::of(with_holdings(conn, rows)?, found, limit))
+            Rows::of(rows, limit, |rows| with_holdings(conn, rows))
         })
         .await
     }

@@ -138,8 +138,7 @@ impl Store {
             }
             let rows: Vec<ReservationRow> =
                 query.order(reservation::id.desc()).limit(i64::from(limit)).load(conn)?;
-            let found = rows.len();
-            Ok(Rows::of(with_seats(conn, rows)?, found, limit))
+            Rows::of(rows, limit, |rows| with_seats(conn, rows))
         })
         .await
     }

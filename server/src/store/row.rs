@@ -131,11 +131,16 @@ pub struct Rows<T> {
 }
 
 impl<T> Rows<T> {
-    /// Of `found` rows these could be read; `limit` was asked for.
-    pub(crate) fn of(items: Vec<T>, found: usize, limit: u32) -> Self {
+    /// What can be read of the rows that were found, of which no more than `limit` were asked for.
+    pub(crate) fn of<R>(
+        found: Vec<R>,
+        limit: u32,
+        read: impl FnOnce(Vec<R>) -> Result<Vec<T>, Failure>,
+    ) -> Result<Self, Failure> {
+        let is_short = found.len() < limit as usize;
+        let items = read(found)?;
         // After none that could be read nobody could go on.
-        let is_last = found < limit as usize || items.is_empty();
-        Self { items, is_last }
+        Ok(Self { is_last: is_short || items.is_empty(), items })
     }
 }
 
