@@ -166,7 +166,8 @@ pub enum Step {
     Forget(MachineId),
 }
 
-/// Compares. Of `members` the last go first, but services that are not up before all others; `listed` comes from one complete answer of the provider.
+/// Compares. Of `members` the last go first, but services that are not up before all others; `listed` comes from one
+/// complete answer of the provider.
 pub fn plan(size: u32, members: &[Member], listed: &[Listed], now: Timestamp) -> Vec<Step> {
     let existing: HashSet<MachineId> = listed.iter().map(|machine| machine.id).collect();
     let known: HashSet<MachineId> = members.iter().map(|member| member.id).collect();

@@ -88,7 +88,7 @@ pub(crate) struct Values {
     /// [default: data/secrets.key]
     #[arg(long, env = "BERTH_SECRETS_KEY", value_name = "FILE")]
     secrets_key: Option<PathBuf>,
-    /// Let machines that are reached over SSH have link-local addresses, where clouds tell secrets
+    /// Let machines that are reached over SSH, and listed servers, have link-local addresses, where clouds tell secrets
     #[arg(long, env = "BERTH_ALLOW_LINK_LOCAL")]
     #[serde(default)]
     allow_link_local: bool,

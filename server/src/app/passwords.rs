@@ -85,13 +85,17 @@ impl Passwords {
                     None => of_nobody.get_or_init(|| bcrypt::hash("", cost).unwrap_or_default()).clone(),
                 },
             };
+            let digest;
             let (hash, shown) = match hash.strip_prefix(OF_DIGEST) {
-                Some(hash) => (hash, sha1(&password).expose().to_owned()),
-                None => (hash.as_str(), password.expose().to_owned()),
+                Some(hash) => {
+                    digest = sha1(&password);
+                    (hash, digest.expose())
+                }
+                None => (hash.as_str(), password.expose()),
             };
             // What is too long for bcrypt is nobody's password, and takes as long to refuse.
             let fits = shown.len() <= LONGEST;
-            let is_it = bcrypt::non_truncating_verify(if fits { &shown } else { "" }, hash);
+            let is_it = bcrypt::non_truncating_verify(if fits { shown } else { "" }, hash);
             Ok(is_it.unwrap_or(false) && known && fits)
         })
         .await

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tests::farm::by;
 use tests::real::{By, RealFarm, inside, ssh};
 use tests::sshd::{PASSWORD, Sshd};
-use tests::{Database, Farm, has_account, ours};
+use tests::{Database, Farm, ask, has_account, ours};
 
 on_both_databases!(
     an_open_server_answers_as_it_did,
@@ -307,4 +307,17 @@ async fn e2e_its_password_logs_in_the_moment_it_answers() {
         "and it is gone when that answers"
     );
     farm.pool(&pool, "berth-alpine", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_being_cleaned_is_in_neither_list() {
+    let mut farm = Farm::new(Database::Sqlite).await;
+    farm.add_machines(2).await;
+    let made = farm.reserve(&ask("alice", 1, 60)).await.unwrap();
+    farm.stop_agent(0).await;
+    let path = format!("/v1/reservations/{}?wait=0", made.id);
+    assert_eq!(send(&farm, &farm.http, Method::DELETE, &path, Value::Null).await.1["phase"], "ending");
+    assert_eq!(farm.get("/available").await, json!({"available": ["m2"], "reserved": []}));
+    farm.start_agent(0);
+    farm.until_free(2).await;
 }

@@ -1,7 +1,7 @@
 //! The media-server registry, in its own words: `/server/create`, `/server/get`, `/server/getAll` and `/server/delete`.
 //! Everything is answered in one envelope, and its `GET` reads a body.
 
-use super::refusal;
+use super::{refusal, status};
 use crate::api::answer::{Answers, described_text, text};
 use crate::api::body::MayBody;
 use crate::api::error::{Failure, Fault};
@@ -256,10 +256,8 @@ struct Refused {
 fn refused(failure: Failure) -> Response {
     let body = Refused { is_success: false, error_name: failure.detail(), payload: None };
     // It knew 400 for whatever it had thought of.
-    let status = match failure.status() {
-        StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
-            StatusCode::BAD_REQUEST
-        }
+    let status = match status(&failure) {
+        StatusCode::NOT_FOUND => StatusCode::BAD_REQUEST,
         other => other,
     };
     refusal(&failure, status, body)
